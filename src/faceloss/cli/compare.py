@@ -1,0 +1,79 @@
+"""``faceloss compare``: the main job."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),triplet"
+
+
+def default_workers() -> int:
+    """One single-threaded run per core."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@click.command()
+@click.option("--data", required=True, help="Faces to train on: builtin, a folder with one sub-folder per identity, "
+              "the same as a .tar, or a .csv with columns file, identity (optional: split, group).")
+@click.option("--losses", "loss_text", default=DEFAULT_LOSSES, show_default=True,
+              help="Losses to compare, separated by commas; hyperparameters in parentheses.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per loss. 3 explore, 5 claim.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
+@click.option("--budget", help="Instead of --epochs: images that each run may see, e.g. 200000 or 200k.")
+@click.option("--test", "tests", multiple=True, help="Test on this: a folder, .tar, .csv, InsightFace .bin, or an LFW "
+              "pair list (with --images). May be repeated. Default: test identities of --data.")
+@click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Runs folder; made by this command.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="Change the recipe, e.g. --set learning_rate=0.05 --set net=iresnet18 --set augment.shift=0.")
+@click.option("--workers", type=click.IntRange(1), help="Runs side by side. Default: one per core.")
+@click.option("--title", default="Comparison of losses", help="Title of the report.")
+def compare(
+    data: str,
+    loss_text: str,
+    seeds: int,
+    epochs: int | None,
+    budget: str | None,
+    tests: tuple[str, ...],
+    images: Path | None,
+    out: Path,
+    settings: tuple[str, ...],
+    workers: int | None,
+    title: str,
+) -> None:
+    """Train each loss on the same faces, with the same recipe and budget, over several seeds, and write one report.
+
+    The result is OUT/report.html (a page to read), OUT/records.jsonl (every number), and a trained model per run.
+    A comparison that was interrupted goes on with `faceloss resume OUT`.
+    """
+    from faceloss.compare.recipe import recipe_from, resolve
+    from faceloss.compare.study import Study, parse_loss, split_specifications
+    from faceloss.progress import Progress
+
+    specifications = split_specifications(loss_text)
+    for specification in specifications:
+        parse_loss(specification)  # a misspelt name is found before minutes of loading
+    recipe = recipe_from(data, epochs, settings)
+    progress = Progress()
+    study = Study(
+        title=title,
+        data=data,
+        tests=tests,
+        images=str(images) if images else None,
+        losses=specifications,
+        seeds=seeds,
+        recipe=resolve(recipe, budget, data, progress),
+    )
+    finish(study, out, workers or default_workers(), progress)
+
+
+def finish(study: Any, out: Path, workers: int, progress: Any) -> None:
+    """Run what is left of a study, write its page, and say where it is."""
+    from faceloss.compare.engine import compare as run_all
+    from faceloss.report import write_report
+
+    run_all(study, out, workers=workers, progress=progress)
+    page = write_report(out)
+    click.echo(f"{page.resolve()}")

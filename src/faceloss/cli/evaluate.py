@@ -1,0 +1,32 @@
+"""``faceloss evaluate``: judge embeddings from anywhere."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("embeddings", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON lines, one measured number each.")
+def evaluate(embeddings: Path, as_json: bool) -> None:
+    """Judge the file EMBEDDINGS.npz: arrays embeddings [N,D], identities [N] and, if wanted, pairs [M,2..4].
+
+    Without pairs every pair of images counts (the full cross-matrix). A pair is two rows of embeddings, and may be
+    followed by whether it is of one person (0 or 1) and by its fold.
+    """
+    from faceloss.evaluate import evaluate_file
+
+    rows = evaluate_file(embeddings)
+    for row in rows:
+        if as_json:
+            facts = {k: v for k, v in row._asdict().items() if k not in ("influence", "subjects")}
+            click.echo(json.dumps(facts))
+            continue
+        at = f" at {'FAR ' if row.metric == 'tar' else ''}{row.at:g}" if row.at is not None else ""
+        name = f"{row.protocol}: {row.metric}{at}"
+        if row.value is None:
+            click.echo(f"{name:<38} {row.status}")
+        else:
+            interval = f"[{row.low:.4f}, {row.high:.4f}]" if row.low is not None else ""
+            click.echo(f"{name:<38} {row.value:.4f}  {interval}  ({row.pairs} comparisons)")

@@ -1,0 +1,160 @@
+"""One run: train or continue a network under one loss and seed, judge it, keep its records in its folder."""
+
+import json
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from faceloss import losses, nets
+from faceloss.compare.judge import judge, observe
+from faceloss.compare.lock import locked
+from faceloss.compare.prepare import Bench
+from faceloss.compare.study import Run, Study, full_hyperparameters
+from faceloss.data.decode import PREPROCESSING
+from faceloss.data.keys import key
+from faceloss.files import write_atomically
+from faceloss.train import checkpoint
+from faceloss.train.epochs import FaceEpochs
+from faceloss.train.loop import Diverged, Stopped, embed, train
+from faceloss.train.state import State, build_optimizer, resolve_device
+
+Show = Callable[[State, int, dict[str, float]], None]
+
+
+def build_state(run: Run, study: Study, classes: int) -> State:
+    """A fresh state. The network's weights depend on the seed only, so every loss starts from the same ones."""
+    recipe, device = study.recipe, resolve_device(study.recipe.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(run.seed, "net") % 2**63)
+        net = nets.build(recipe.net, dim=recipe.dim, input_size=recipe.size, **recipe.net_options)
+        torch.manual_seed(key(run.seed, "loss") % 2**63)
+        row = run.competitor
+        loss = losses.build(row.loss, dim=recipe.dim, classes=classes, **row.hyperparameters)
+    net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
+    return State(net, loss, build_optimizer(net, loss, recipe))
+
+
+def execute(
+    run: Run,
+    study: Study,
+    bench: Bench,
+    folder: Path,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    show: Show = lambda state, total, now: None,
+) -> None:
+    """Bring ``run`` to its end in ``folder``: ``result.json``, ``influence.npz``, ``model.*``, ``cost.json``.
+
+    A run that was interrupted continues from its checkpoint; one that is complete is left alone. Divergence and a
+    lack of memory are results, and are written as such.
+
+    Raises:
+        Stopped: ``stop`` said so; everything is saved.
+        CouldNotFinish: the folder is in use, the disk is full, or a checkpoint is damaged.
+    """
+    if (folder / "result.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, wait=30.0):
+        torch.set_num_threads(study.recipe.threads)
+        _reset_peak_memory()
+        state = build_state(run, study, len(bench.train.identities))
+        saved = checkpoint.load(folder, "checkpoint")
+        if saved is not None:
+            state.restore(*saved)
+        epochs = FaceEpochs(bench.train, study.recipe, run.seed, run.competitor.batches)  # type: ignore[arg-type]
+        status, reason = "finished", ""
+        try:
+            train(
+                state,
+                epochs,
+                study.recipe,
+                seed=run.seed,
+                save=lambda state: checkpoint.save(folder, "checkpoint", state.tensors(), state.facts()),
+                stop=stop,
+                observe=lambda state: observe(state.net, bench.val, study.recipe),
+                show=show,
+            )
+        except Stopped:
+            raise
+        except Diverged as error:
+            files = [bench.train.files[i] for i in error.index[:8]]
+            status, reason = "diverged", f"{error.reason}; first files of that batch: {', '.join(files)}"
+        except (MemoryError, torch.OutOfMemoryError):
+            status, reason = "failed", "out of memory"
+        _finish(run, study, bench, folder, state, status, reason)
+
+
+def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str) -> None:
+    row, recipe = run.competitor, study.recipe
+    who = {"run": run.id, "label": row.label, "loss": row.loss, "seed": run.seed}
+    results: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    influences: dict[str, np.ndarray] = {}
+    if status == "finished":
+        contract = {
+            "net": recipe.net,
+            "net_options": recipe.net_options,
+            "dim": recipe.dim,
+            "size": recipe.size,
+            "preprocessing": PREPROCESSING,
+            "input": "RGB, (value - 127.5) / 127.5",
+            "flip_test": recipe.flip_test,
+            "trained_with": {"loss": row.loss, "hyperparameters": full_hyperparameters(row), "seed": run.seed},
+        }
+        checkpoint.save(folder, "model", dict(state.net.state_dict()), contract)
+        judged = judge(lambda pixels: embed(state.net, pixels, recipe), bench)
+        results, curves, influences = judged.results, judged.curves, judged.influences
+        if judged.collapsed:
+            status, reason = "collapsed", judged.collapsed
+    record = {
+        "kind": "run",
+        **who,
+        "hyperparameters": full_hyperparameters(row),
+        "batches": row.batches,
+        "status": status,
+        "reason": reason,
+        "epochs_done": state.epoch,
+        "images_seen": state.images_seen,
+    }
+    epochs = [
+        {"kind": "epoch", **who, "loss_value": entry["loss"], **{k: v for k, v in entry.items() if k != "loss"}}
+        for entry in state.history
+    ]
+    cost = {
+        **who,
+        "seconds": round(state.seconds, 2),
+        "cpu_seconds": round(state.cpu_seconds, 2),
+        "images_per_second": round(state.images_seen / max(state.seconds, 1e-9), 1),
+        "peak_memory_mib": _peak_memory_mib(),
+    }
+    with open(folder / ".influence.part", "wb") as file:
+        np.savez(file, **influences)  # type: ignore[arg-type]
+    (folder / ".influence.part").replace(folder / "influence.npz")
+    write_atomically(folder / "cost.json", json.dumps(cost).encode())
+    rows = [record, *epochs, *({**who, **entry} for entry in results + curves)]
+    write_atomically(folder / "result.json", json.dumps(rows, indent=None).encode())
+    for old in (*folder.glob("checkpoint-*.safetensors"), folder / "checkpoint.json"):
+        old.unlink(missing_ok=True)
+
+
+def _reset_peak_memory() -> None:
+    """Linux can forget the peak so far; elsewhere the peak is that of the whole process."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_memory_mib() -> int:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -1,0 +1,159 @@
+"""What is compared: a frozen value, written as ``study.json`` into the runs folder before any work starts."""
+
+import hashlib
+import inspect
+import re
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from faceloss import __version__
+from faceloss.errors import BadInput, unknown
+from faceloss.train.settings import Frozen, Recipe
+
+BASELINE = "softmax"
+
+
+class Study(Frozen):
+    """A comparison. Two studies with equal fields give equal records."""
+
+    title: str = "Comparison of losses"
+    data: str
+    tests: tuple[str, ...] = ()  # none: the test identities of ``data``
+    images: str | None = None  # the folder that pair lists among ``tests`` refer to
+    losses: Annotated[tuple[str, ...], Field(min_length=1)]  # specifications: "cosface" or "cosface(m=0.2,s=30)"
+    seeds: Annotated[int, Field(ge=1)] = 3
+    split_seed: int = 0
+    recipe: Recipe = Recipe()
+    version: str = __version__
+
+
+class Competitor(NamedTuple):
+    """One row of the comparison: a loss with its hyperparameters and its composition of batches."""
+
+    label: str
+    loss: str
+    hyperparameters: dict[str, Any]
+    batches: str
+
+
+class Run(NamedTuple):
+    """One training: a competitor and a seed. ``id`` is a hash of all that decides its outcome."""
+
+    id: str
+    competitor: Competitor
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """A folder name that people can read and that no other run of the study has."""
+        slug = re.sub(r"[^a-z0-9.=]+", "-", self.competitor.label.lower()).strip("-")[:60]
+        return f"{slug}-seed{self.seed}-{self.id}"
+
+
+def split_specifications(text: str) -> tuple[str, ...]:
+    """Split ``"softmax,cosface(m=0.2,s=30)"`` at the commas outside parentheses.
+
+    >>> split_specifications("softmax, cosface(m=0.2,s=30)")
+    ('softmax', 'cosface(m=0.2,s=30)')
+    """
+    parts = [part.strip() for part in re.split(r",(?![^()]*\))", text)]
+    return tuple(part for part in parts if part)
+
+
+def _value(text: str) -> Any:
+    """A hyperparameter from its text: int, float, bool, None or the text itself."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("'\"")
+
+
+def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
+    """Name and hyperparameters of ``"cosface(m=0.2,s=30)"``.
+
+    Raises:
+        BadInput: not of that form, or no loss of that name.
+    """
+    from faceloss import losses
+
+    match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*(?:\((.*)\))?\s*", specification)
+    if not match:
+        raise BadInput(f"'{specification}' is not a loss; write a name or name(parameter=value, ...).")
+    name, arguments = match.group(1), match.group(2)
+    if name not in losses.names():
+        raise BadInput(unknown("loss", name, losses.names()))
+    hyperparameters = {}
+    for argument in (arguments or "").split(","):
+        if not argument.strip():
+            continue
+        if "=" not in argument:
+            raise BadInput(f"In '{specification}', '{argument.strip()}' should read parameter=value.")
+        parameter, value = argument.split("=", 1)
+        if parameter.strip() in hyperparameters:
+            raise BadInput(f"In '{specification}', the parameter '{parameter.strip()}' is given twice.")
+        hyperparameters[parameter.strip()] = _value(value.strip())
+    return name, hyperparameters
+
+
+def competitors(study: Study, classes: int) -> list[Competitor]:
+    """The rows of a study, in the order given, the softmax baseline first.
+
+    Softmax is added when it is missing, because every difference is one to softmax. A loss that asks for
+    identity-balanced batches brings softmax on the same batches as a control, so that what the batches do is not
+    mistaken for what the loss does.
+
+    Raises:
+        BadInput: an unknown loss, a misspelt or impossible hyperparameter, the same row twice; all in one sentence.
+    """
+    from faceloss import losses
+
+    rows: list[Competitor] = []
+    for specification in study.losses:
+        name, hyperparameters = parse_loss(specification)
+        try:
+            loss = losses.build(name, dim=study.recipe.dim, classes=classes, **hyperparameters)
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"{specification}: {error}") from error
+        arguments = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())
+        label = f"{name} ({arguments})" if arguments else name
+        rows.append(Competitor(label, name, hyperparameters, loss.batches))
+    control = Competitor(f"{BASELINE} (identity-balanced)", BASELINE, {}, "identity-balanced")
+    if any(row.batches == "identity-balanced" for row in rows):
+        rows.insert(0, control)
+    rows = [row for row in rows if row.label != BASELINE]
+    rows.insert(0, Competitor(BASELINE, BASELINE, {}, "shuffled"))
+    labels = [row.label for row in rows]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise BadInput(f"Given twice: {', '.join(twice)}; every loss of a comparison is run once per seed.")
+    return rows
+
+
+def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list[Run]:
+    """All runs of a study, seed by seed so that an unfinished study compares what it has on equal seeds."""
+    shared = study.recipe.model_dump_json(exclude={"checkpoint_seconds"}) + "|".join((study.version, *digests))
+    runs = []
+    for seed in range(study.seeds):
+        for row in rows:
+            text = f"{row.label}|{row.batches}|{sorted(row.hyperparameters.items())}|{seed}|{shared}"
+            runs.append(Run(hashlib.sha256(text.encode()).hexdigest()[:10], row, seed))
+    return runs
+
+
+def full_hyperparameters(row: Competitor) -> dict[str, Any]:
+    """All hyperparameters of a row: those given and the defaults of the rest."""
+    import importlib
+
+    build = importlib.import_module(f"faceloss.losses.{row.loss}").build
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(build).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return defaults | row.hyperparameters

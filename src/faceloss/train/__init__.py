@@ -1,0 +1,1 @@
+"""One readable training loop, its settings, its state and its checkpoints. It never names a loss."""

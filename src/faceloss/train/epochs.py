@@ -1,0 +1,40 @@
+"""Epochs over a set of faces: which images, in which order, how augmented; all keyed by (seed, epoch, index)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from faceloss.data.augment import Augmentation
+from faceloss.data.batches import identity_balanced_batches, shuffled_batches
+from faceloss.data.faces import Faces
+from faceloss.train.loop import Index, Pixels
+from faceloss.train.settings import Recipe
+
+
+@dataclass
+class FaceEpochs:
+    """The training identities of one run. ``kind`` is the composition of batches that the loss asked for."""
+
+    faces: Faces
+    recipe: Recipe
+    seed: int
+    kind: Literal["shuffled", "identity-balanced"]
+    _augmentation: tuple[int, Augmentation] | None = field(default=None, init=False)  # of the epoch last asked for
+
+    def batches(self, epoch: int) -> list[Index]:
+        """Index arrays, one a batch."""
+        if self.kind == "shuffled":
+            return shuffled_batches(len(self.faces.labels), self.recipe.batch, self.seed, epoch)
+        return identity_balanced_batches(
+            self.faces.labels, self.recipe.identities_per_batch, self.recipe.images_per_identity, self.seed, epoch
+        )
+
+    def images(self, epoch: int, index: Index) -> Pixels:
+        """Augmented crops [B,H,W,3] uint8."""
+        if self._augmentation is None or self._augmentation[0] != epoch:
+            count, strengths = len(self.faces.labels), self.recipe.augment.model_dump()
+            self._augmentation = (epoch, Augmentation(self.seed, epoch, count, **strengths))
+        return self._augmentation[1](self.faces.pixels[index], index)
+
+    def labels(self, index: Index) -> Index:
+        """Identity numbers [B]."""
+        return self.faces.labels[index]

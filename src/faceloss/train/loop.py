@@ -1,0 +1,146 @@
+"""The training loop, top to bottom. The same lines for every loss; it never asks which one it has."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from faceloss.train.schedule import learning_rate
+from faceloss.train.settings import Recipe
+from faceloss.train.state import State, resolve_device, resolve_precision
+
+Index = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
+
+
+class Diverged(Exception):  # noqa: N818 - a result, not an error: it becomes a row of the report
+    """The loss or its gradient stopped being a finite number; the weights are those before that step."""
+
+    def __init__(self, reason: str, index: Index):
+        super().__init__(reason)
+        self.reason = reason
+        self.index = index  # the images of the offending batch
+
+
+class Stopped(Exception):  # noqa: N818
+    """Somebody asked the run to stop; the step was finished and the state saved."""
+
+
+class Epochs(Protocol):
+    """What an epoch is made of; every answer is a pure function of the epoch."""
+
+    def batches(self, epoch: int) -> list[Index]: ...
+
+    def images(self, epoch: int, index: Index) -> Pixels: ...
+
+    def labels(self, index: Index) -> Index: ...
+
+
+def to_input(pixels: Pixels, device: torch.device) -> Tensor:
+    """uint8 RGB [B,H,W,3] -> float32 [B,3,H,W] in [-1,1], channels last in memory: (value - 127.5) / 127.5."""
+    images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    return images.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+
+
+def train(
+    state: State,
+    epochs: Epochs,
+    recipe: Recipe,
+    *,
+    seed: int,
+    save: Callable[[State], None],
+    stop: Callable[[], bool] = lambda: False,
+    observe: Callable[[State], dict[str, float]] = lambda state: {},
+    show: Callable[[State, int, dict[str, float]], None] = lambda state, total, now: None,
+) -> None:
+    """Train ``state`` from where it stands to the end of the recipe.
+
+    Args:
+        epochs: hands out the batches of an epoch and their augmented images.
+        save: keeps the state; called after every epoch and every ``recipe.checkpoint_seconds`` inside one.
+        stop: asked after each step; True saves the state and raises :class:`Stopped`.
+        observe: measures the network after an epoch, e.g. on the validation identities; goes into the history.
+        show: told after each step: the state, the total number of steps, the step's statistics and images a second.
+
+    Raises:
+        Diverged: loss or gradient not finite; raised *before* the update, so the weights are still good.
+        Stopped: ``stop`` said so.
+    """
+    device = resolve_device(recipe.device)
+    autocast = resolve_precision(recipe.precision, device) == "bf16"
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    saved = time.monotonic()
+    for epoch in range(state.epoch, recipe.epochs):
+        batches = epochs.batches(epoch)
+        total = len(batches) * recipe.epochs
+        state.net.train()
+        state.loss.train()
+        for index in batches[state.batch :]:
+            clock, cpu = time.perf_counter(), time.process_time()
+            rate = learning_rate(recipe, state.step, len(batches))
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
+            images = to_input(epochs.images(epoch, index), device)
+            labels = torch.from_numpy(epochs.labels(index)).to(device)
+
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                embeddings = state.net(images)
+            state.loss.key(seed, state.step)
+            output = state.loss(embeddings.float(), labels)
+            if not bool(torch.isfinite(output.loss)):
+                raise Diverged(f"loss {output.loss.item()} at step {state.step}, epoch {epoch + 1}", index)
+            state.optimizer.zero_grad(set_to_none=True)
+            output.loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
+            if not bool(torch.isfinite(norm)):
+                raise Diverged(f"gradient norm {norm.item()} at step {state.step}, epoch {epoch + 1}", index)
+            state.optimizer.step()
+
+            statistics = {"loss": output.loss.item(), **{k: v.item() for k, v in output.statistics.items()}}
+            for name, value in statistics.items():
+                state.totals[name] = state.totals.get(name, 0.0) + value * len(index)
+            state.totals["images"] = state.totals.get("images", 0.0) + len(index)
+            state.step += 1
+            state.batch += 1
+            state.images_seen += len(index)
+            elapsed = time.perf_counter() - clock
+            state.seconds += elapsed
+            state.cpu_seconds += time.process_time() - cpu
+            show(state, total, {**statistics, "images_per_second": len(index) / max(elapsed, 1e-9)})
+            halt = stop()
+            if halt or time.monotonic() - saved > recipe.checkpoint_seconds:
+                save(state)
+                saved = time.monotonic()
+            if halt:
+                raise Stopped
+
+        images_in_epoch = state.totals.pop("images")
+        means = {name: value / images_in_epoch for name, value in state.totals.items()}
+        rate = learning_rate(recipe, state.step - 1, len(batches))
+        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **observe(state)})
+        state.totals, state.batch, state.epoch = {}, 0, epoch + 1
+        save(state)
+        saved = time.monotonic()
+
+
+def embed(net: nn.Module, pixels: Pixels, recipe: Recipe, *, batch: int = 256) -> NDArray[np.float32]:
+    """Embeddings [N, dim] of crops [N,H,W,3] uint8, not normalized.
+
+    With ``recipe.flip_test`` the embedding is the sum of the crop's and its mirror image's.
+    """
+    device = resolve_device(recipe.device)
+    autocast = resolve_precision(recipe.precision, device) == "bf16"
+    net.eval()
+    rows = []
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        for start in range(0, len(pixels), batch):
+            images = to_input(pixels[start : start + batch], device)
+            rows.append(net(images).float())
+            if recipe.flip_test:
+                rows[-1] = rows[-1] + net(images.flip(3)).float()
+    return torch.cat(rows).cpu().numpy() if rows else np.zeros((0, recipe.dim), np.float32)

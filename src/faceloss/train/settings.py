@@ -1,0 +1,71 @@
+"""The recipe: everything about training that is the same for every loss that is compared."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """A value that cannot be changed and refuses a key it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Augment(Frozen):
+    """Light augmentation of a crop; every strength 0 (and ``flip=False``) leaves the crop as it is."""
+
+    flip: bool = True
+    shift: Annotated[int, Field(ge=0)] = 4  # pixels, each way
+    zoom: NotNegative = 0.0  # relative scale, each way
+    rotate: NotNegative = 0.0  # degrees, each way
+    brightness: NotNegative = 0.15  # relative, each way
+    contrast: NotNegative = 0.15
+    color: NotNegative = 0.05
+    erase: NotNegative = 0.0  # probability of a random gray box
+
+
+class Recipe(Frozen):
+    """Network, budget, optimizer and schedule of one run. Equal for every loss of a comparison."""
+
+    net: str = "small"
+    net_options: dict[str, Any] = {}
+    dim: Count = 128
+    size: Annotated[int, Field(ge=16, le=512)] = 64  # pixels, square RGB crops
+    epochs: Count = 12
+    batch: Annotated[int, Field(ge=2)] = 128
+    images_per_identity: Annotated[int, Field(ge=2)] = 4  # K of the P x K batches; P = batch // K
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    schedule: Literal["cosine", "step"] = "cosine"
+    step_epochs: tuple[float, ...] = ()  # epochs at which the step schedule multiplies by step_factor
+    step_factor: Positive = 0.1
+    warmup_epochs: NotNegative = 1.0
+    clip: NotNegative = 5.0  # largest norm of the gradient; 0 = no clipping
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    threads: Count = 1  # of one run; part of the recipe because sums in another order have other last bits
+    flip_test: bool = True  # embedding of a test image = sum of its own and its mirror image's
+    augment: Augment = Augment()
+    checkpoint_seconds: NotNegative = 60.0  # between checkpoints inside an epoch; every epoch ends with one
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.batch < 2 * self.images_per_identity:
+            raise ValueError(
+                f"a batch of {self.batch} cannot hold two identities with {self.images_per_identity} images each; "
+                "raise batch or lower images_per_identity"
+            )
+        if self.schedule == "step" and not self.step_epochs:
+            raise ValueError("the step schedule needs step_epochs, for example step_epochs=6,9")
+        return self
+
+    @property
+    def identities_per_batch(self) -> int:
+        """P of the P x K batches."""
+        return self.batch // self.images_per_identity

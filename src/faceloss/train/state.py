@@ -1,0 +1,99 @@
+"""All that changes while a run trains, as one value that can be saved, restored to the bit, and forked."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from faceloss.losses.core import Loss
+from faceloss.train.settings import Recipe
+
+
+@dataclass
+class State:
+    """Network, loss, optimizer and counters. Random numbers are keyed by (seed, epoch, ...), so none are kept here."""
+
+    net: nn.Module
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0  # the epoch being trained, from 0
+    batch: int = 0  # batches of that epoch already taken
+    step: int = 0  # optimizer steps taken
+    images_seen: int = 0
+    totals: dict[str, float] = field(default_factory=dict)  # sums of this epoch's statistics, weighted by images
+    history: list[dict[str, float]] = field(default_factory=list)  # one entry a finished epoch
+    seconds: float = 0.0  # wall clock spent training, over all resumes
+    cpu_seconds: float = 0.0
+
+    def fork(self) -> "State":
+        """An independent copy of everything: weights, moments, buffers, counters."""
+        return copy.deepcopy(self)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by a name that says where it belongs."""
+        named = {f"net.{key}": value for key, value in self.net.state_dict().items()}
+        named |= {f"loss.{key}": value for key, value in self.loss.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            named |= {f"optimizer.{index}.{key}": value for key, value in moments.items() if torch.is_tensor(value)}
+        return named
+
+    def facts(self) -> dict[str, Any]:
+        """The counters and logs, as JSON."""
+        names = ("epoch", "batch", "step", "images_seen", "totals", "history", "seconds", "cpu_seconds")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Continue from what :meth:`tensors` and :meth:`facts` gave; the state must have been built alike."""
+        parts: dict[str, dict[str, Tensor]] = {"net": {}, "loss": {}}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, key = name.split(".", 1)
+            if part == "optimizer":
+                index, key = key.split(".", 1)
+                moments.setdefault(int(index), {})[key] = tensor
+            else:
+                parts[part][key] = tensor
+        self.net.load_state_dict(parts["net"])
+        self.loss.load_state_dict(parts["loss"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device behind "auto": the GPU where there is one, the CPU elsewhere."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def resolve_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"]:
+    """The precision behind "auto": bfloat16 where the device computes in it natively, float32 elsewhere."""
+    if name != "auto":
+        return "bf16" if name == "bf16" else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    capable = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return "bf16" if capable else "fp32"
+
+
+def build_optimizer(net: nn.Module, loss: Loss, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW; weight decay on matrices and kernels only.
+
+    Biases, normalization weights and slopes are vectors and are not decayed. A loss may ask for another decay or a
+    multiple of the learning rate for parameters of its own (``Loss.optimizer_options``).
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    options = loss.optimizer_options()
+    for name, parameter in [*net.named_parameters(), *((f"loss.{n}", p) for n, p in loss.named_parameters())]:
+        own = options.get(name.removeprefix("loss."), {}) if name.startswith("loss.") else {}
+        decay = own.get("weight_decay", recipe.weight_decay if parameter.ndim > 1 else 0.0)
+        groups.setdefault((decay, own.get("learning_rate_scale", 1.0)), []).append(parameter)
+    settings = [
+        {"params": parameters, "weight_decay": decay, "scale": scale, "lr": recipe.learning_rate * scale}
+        for (decay, scale), parameters in groups.items()
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(settings, lr=recipe.learning_rate)
+    return torch.optim.SGD(settings, lr=recipe.learning_rate, momentum=recipe.momentum)
