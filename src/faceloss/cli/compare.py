@@ -15,19 +15,40 @@ def default_workers() -> int:
 
 
 @click.command()
-@click.option("--data", required=True, help="Faces to train on: builtin, a folder with one sub-folder per identity, "
-              "the same as a .tar, or a .csv with columns file, identity (optional: split, group).")
-@click.option("--losses", "loss_text", default=DEFAULT_LOSSES, show_default=True,
-              help="Losses to compare, separated by commas; hyperparameters in parentheses.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per loss. 3 explore, 5 claim.")
+@click.option(
+    "--data",
+    required=True,
+    help="Faces to train on: builtin, a folder with one sub-folder per identity, "
+    "the same as a .tar, or a .csv with columns file, identity (optional: split, group).",
+)
+@click.option(
+    "--losses",
+    "loss_text",
+    default=DEFAULT_LOSSES,
+    show_default=True,
+    help="Losses to compare, separated by commas; hyperparameters in parentheses.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per loss. 3 explore, 5 claim."
+)
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--budget", help="Instead of --epochs: images that each run may see, e.g. 200000 or 200k.")
-@click.option("--test", "tests", multiple=True, help="Test on this: a folder, .tar, .csv, InsightFace .bin, or an LFW "
-              "pair list (with --images). May be repeated. Default: test identities of --data.")
+@click.option(
+    "--test",
+    "tests",
+    multiple=True,
+    help="Test on this: a folder, .tar, .csv, InsightFace .bin, or an LFW "
+    "pair list (with --images). May be repeated. Default: test identities of --data.",
+)
 @click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Runs folder; made by this command.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
-              help="Change the recipe, e.g. --set learning_rate=0.05 --set net=iresnet18 --set augment.shift=0.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change the recipe, e.g. --set learning_rate=0.05 --set net=iresnet18 --set augment.shift=0.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Runs side by side. Default: one per core.")
 @click.option("--title", default="Comparison of losses", help="Title of the report.")
 def compare(
@@ -64,7 +85,7 @@ def compare(
         images=str(images) if images else None,
         losses=specifications,
         seeds=seeds,
-        recipe=resolve(recipe, budget, data, progress),
+        recipe=resolve(recipe, budget, data, bool(tests), progress),
     )
     finish(study, out, workers or default_workers(), progress)
 

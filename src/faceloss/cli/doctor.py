@@ -39,7 +39,7 @@ def doctor() -> int:
         click.echo(f"built-in faces: {builtin_path().stat().st_size / 1e6:.1f} MB")
     else:
         problems.append("the built-in faces are missing from this installation; install faceloss again")
-    cache = cache_folder()
+    cache = cache_folder(None)
     parent = next(path for path in (cache, *cache.parents) if path.exists())
     if os.access(parent, os.W_OK):
         click.echo(f"cache: {cache} ({shutil.disk_usage(parent).free / 1e9:.0f} GB free)")

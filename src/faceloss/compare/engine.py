@@ -84,7 +84,9 @@ def first_error(error: ValidationError) -> str:
 def _claim(study: Study, out: Path) -> None:
     if (out / "study.json").exists():
         if read_study(out) != study:
-            raise BadInput(f"{out} holds another study; choose another --out, or continue that one: faceloss resume {out}")
+            raise BadInput(
+                f"{out} holds another study; choose another --out, or continue that one: faceloss resume {out}"
+            )
         return
     if out.exists() and (not out.is_dir() or any(entry.name != ".lock" for entry in out.iterdir())):
         raise BadInput(f"{out} exists and is not a runs folder; nothing in it was touched: choose another --out.")

@@ -1,13 +1,15 @@
 """From the paths of a study to decoded, disjoint training, validation and test faces."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from faceloss.compare.study import Study
-from faceloss.data import load_faces, load_test
 from faceloss.data.faces import Faces, PairList
+from faceloss.data.load import load_faces
+from faceloss.data.pairs import load_test
 from faceloss.data.splits import remove_overlap, split_identities
 from faceloss.errors import BadInput
 from faceloss.progress import Callback
@@ -40,52 +42,50 @@ class Bench(NamedTuple):
 def prepare(study: Study, progress: Callback | None = None) -> Bench:
     """Load, split and check the faces of a study.
 
-    Training identities that also occur in a validation or test set, by name or by an identical file, are removed from
-    *training* and counted.
+    Identities that also occur in a test set, by name or by an identical file, are removed from *training* and
+    validation, and counted.
 
     Raises:
         BadInput: a path that does not exist or cannot be used, or too few identities; says which and what to do.
     """
-    size = study.recipe.size
-    source = load_faces(study.data, size=size, progress=progress)
-    if study.tests:
-        splits = split_identities(source, seed=study.split_seed, val=0.15, test=0.0)
-        tests = [_named(path, study, progress) for path in study.tests]
-    else:
-        splits = split_identities(source, seed=study.split_seed, val=0.1, test=0.25)
-        tests = []
-    if splits.test is not None and (not study.tests or any(source.splits)):
-        tests.insert(0, Test(f"{source.name} test", splits.test, None))
-    if not tests:
-        raise BadInput(f"{study.data} leaves nothing to test on; give --test, or more identities.")
+    source = load_faces(study.data, size=study.recipe.size, progress=progress)
+    parts = split_identities(source, seed=study.split_seed, **fractions(bool(study.tests)))
+    tests = [_load(path, study, progress) for path in study.tests]
+    if len(parts.test):
+        tests.insert(0, Test(parts.test.name, parts.test, None))
     tests = _distinct(tests)
-
-    train, overlaps = splits.train, {}
-    held_out = [("val", splits.val)] if splits.val is not None else []
-    for role, other in held_out + [(test.name, test.faces) for test in tests]:
-        before = train
-        train, identities, images = remove_overlap(before, other)
-        overlaps[role] = {"overlap_identities": identities, "overlap_images": images}
+    others = [test.faces for test in tests]
+    val, identities, images = remove_overlap(parts.val, *others)
+    train, more_identities, more_images = remove_overlap(parts.train, *others)
     if len(train.identities) < 2:
         raise BadInput(
             f"{study.data} leaves {len(train.identities)} training identities after removing those that are also in "
-            "the validation or test faces; training needs at least two."
+            "the test faces; training needs at least two."
         )
-    total = {key: sum(overlap[key] for overlap in overlaps.values()) for key in ("overlap_identities", "overlap_images")}
-    records = [_record("train", train, source, total)]
-    if splits.val is not None:
-        records.append(_record("val", splits.val, None, overlaps["val"]))
-    for test in tests:
-        refused = None if test.faces.name == source.name else test.faces
-        record = _record("test", test.faces, refused, overlaps[test.name], name=test.name)
-        records.append(record | ({"pairs": len(test.pairs.same)} if test.pairs else {}))
-    return Bench(train, splits.val, tuple(tests), splits.test_closed, tuple(records))
+    overlap = {
+        "overlap_identities": parts.overlap_identities + identities + more_identities,
+        "overlap_images": parts.overlap_images + images + more_images,
+    }
+    sets = [("train", train.name, train, overlap)]
+    sets += [("val", val.name, val, {})] if len(val) else []
+    sets += [("test", test.name, test.faces, {"pairs": len(test.pairs)} if test.pairs else {}) for test in tests]
+    records = tuple(_record(role, name, faces) | more for role, name, faces, more in sets)
+    return Bench(train, val if len(val) else None, tuple(tests), parts.test_closed, records)
 
 
-def _named(path: str, study: Study, progress: Callback | None) -> Test:
+def fractions(other_tests: bool) -> dict[str, float]:
+    """Which part of the identities is kept for validation and test where the data does not say.
+
+    With tests of their own (``other_tests``) none are kept for testing.
+    """
+    return {"val": 0.15, "test": 0.0} if other_tests else {"val": 0.1, "test": 0.25}
+
+
+def _load(path: str, study: Study, progress: Callback | None) -> Test:
     images = Path(study.images) if study.images else None
     loaded = load_test(path, images=images, size=study.recipe.size, progress=progress)
-    name = f"{Path(path).resolve().parent.name}/{Path(path).name}" if Path(path).is_file() else Path(path).resolve().name
+    place = Path(path).resolve()
+    name = f"{place.parent.name}/{place.name}"
     if isinstance(loaded, PairList):
         return Test(name, loaded.faces, loaded)
     return Test(name, loaded, None)
@@ -102,30 +102,21 @@ def _distinct(tests: list[Test]) -> list[Test]:
     return [test._replace(name=name) for test, name in zip(tests, names, strict=True)]
 
 
-def _record(
-    role: str, faces: Faces, refused: Faces | None, overlap: dict[str, int], name: str | None = None
-) -> dict[str, Any]:
+def _record(role: str, name: str, faces: Faces) -> dict[str, Any]:
     counts = np.bincount(faces.labels, minlength=len(faces.identities))
-    reasons: dict[str, int] = {}
-    files = []
-    for item in refused.refused if refused is not None else ():
-        reasons[item.reason] = reasons.get(item.reason, 0) + 1
-        files.append([item.file, item.reason])
-    groups: dict[str, int] = {}
-    for group in faces.groups:
-        if group:
-            groups[group] = groups.get(group, 0) + 1
+    reasons = Counter(item.reason for item in faces.refused)
     return {
         "kind": "data",
         "role": role,
-        "name": name or faces.name,
-        "images": len(faces.labels),
+        "name": name,
+        "images": len(faces),
         "identities": len(faces.identities),
         "images_per_identity": [int(counts.min()), float(np.median(counts)), int(counts.max())],
-        "refused": len(files),
-        "reasons": reasons,
-        "refused_files": files[:50],
+        "refused": len(faces.refused),
+        "reasons": dict(sorted(reasons.items())),
+        "refused_files": [[item.file, item.reason] for item in faces.refused[:50]],
         "digest": faces.digest,
-        "groups": groups,
-        **overlap,
+        "groups": dict(sorted(Counter(group for group in faces.groups if group).items())),
+        "overlap_identities": 0,
+        "overlap_images": 0,
     }

@@ -1,5 +1,6 @@
 """One run: train or continue a network under one loss and seed, judge it, keep its records in its folder."""
 
+import io
 import json
 import resource
 from collections.abc import Callable
@@ -28,11 +29,11 @@ Show = Callable[[State, int, dict[str, float]], None]
 def build_state(run: Run, study: Study, classes: int) -> State:
     """A fresh state. The network's weights depend on the seed only, so every loss starts from the same ones."""
     recipe, device = study.recipe, resolve_device(study.recipe.device)
+    weights = key(run.seed, "net") % 2**62
+    net = nets.build(recipe.net, dim=recipe.dim, seed=weights, input_size=recipe.size, **recipe.net_options)
+    row = run.competitor
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(run.seed, "net") % 2**63)
-        net = nets.build(recipe.net, dim=recipe.dim, input_size=recipe.size, **recipe.net_options)
-        torch.manual_seed(key(run.seed, "loss") % 2**63)
-        row = run.competitor
+        torch.manual_seed(key(run.seed, "loss") % 2**62)
         loss = losses.build(row.loss, dim=recipe.dim, classes=classes, **row.hyperparameters)
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
     return State(net, loss, build_optimizer(net, loss, recipe))
@@ -132,9 +133,9 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
         "images_per_second": round(state.images_seen / max(state.seconds, 1e-9), 1),
         "peak_memory_mib": _peak_memory_mib(),
     }
-    with open(folder / ".influence.part", "wb") as file:
-        np.savez(file, **influences)  # type: ignore[arg-type]
-    (folder / ".influence.part").replace(folder / "influence.npz")
+    archive = io.BytesIO()
+    np.savez(archive, **influences)  # type: ignore[arg-type]
+    write_atomically(folder / "influence.npz", archive.getvalue())
     write_atomically(folder / "cost.json", json.dumps(cost).encode())
     rows = [record, *epochs, *({**who, **entry} for entry in results + curves)]
     write_atomically(folder / "result.json", json.dumps(rows, indent=None).encode())

@@ -18,7 +18,7 @@ Index = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
 
-class Diverged(Exception):  # noqa: N818 - a result, not an error: it becomes a row of the report
+class Diverged(Exception):
     """The loss or its gradient stopped being a finite number; the weights are those before that step."""
 
     def __init__(self, reason: str, index: Index):
@@ -27,7 +27,7 @@ class Diverged(Exception):  # noqa: N818 - a result, not an error: it becomes a 
         self.index = index  # the images of the offending batch
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """Somebody asked the run to stop; the step was finished and the state saved."""
 
 
@@ -103,8 +103,9 @@ def train(
 
             statistics = {"loss": output.loss.item(), **{k: v.item() for k, v in output.statistics.items()}}
             for name, value in statistics.items():
-                state.totals[name] = state.totals.get(name, 0.0) + value * len(index)
-            state.totals["images"] = state.totals.get("images", 0.0) + len(index)
+                if math.isfinite(value):  # a batch without tuples has no active share
+                    total_so_far, images_so_far = state.totals.get(name, (0.0, 0))
+                    state.totals[name] = (total_so_far + value * len(index), images_so_far + len(index))
             state.step += 1
             state.batch += 1
             state.images_seen += len(index)
@@ -119,8 +120,7 @@ def train(
             if halt:
                 raise Stopped
 
-        images_in_epoch = state.totals.pop("images")
-        means = {name: value / images_in_epoch for name, value in state.totals.items()}
+        means = {name: value / count for name, (value, count) in state.totals.items()}
         rate = learning_rate(recipe, state.step - 1, len(batches))
         state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **observe(state)})
         state.totals, state.batch, state.epoch = {}, 0, epoch + 1

@@ -16,16 +16,13 @@ class Frozen(BaseModel):
 
 
 class Augment(Frozen):
-    """Light augmentation of a crop; every strength 0 (and ``flip=False``) leaves the crop as it is."""
+    """Strengths of the light augmentation (``faceloss.data.augment``); all 0 leaves a crop as it is."""
 
-    flip: bool = True
-    shift: Annotated[int, Field(ge=0)] = 4  # pixels, each way
-    zoom: NotNegative = 0.0  # relative scale, each way
-    rotate: NotNegative = 0.0  # degrees, each way
-    brightness: NotNegative = 0.15  # relative, each way
-    contrast: NotNegative = 0.15
-    color: NotNegative = 0.05
-    erase: NotNegative = 0.0  # probability of a random gray box
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5  # probability
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.06  # of the side, each way
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.2
+    color: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 class Recipe(Frozen):

@@ -22,7 +22,7 @@ class State:
     batch: int = 0  # batches of that epoch already taken
     step: int = 0  # optimizer steps taken
     images_seen: int = 0
-    totals: dict[str, float] = field(default_factory=dict)  # sums of this epoch's statistics, weighted by images
+    totals: dict[str, tuple[float, int]] = field(default_factory=dict)  # of this epoch: sum over images, images
     history: list[dict[str, float]] = field(default_factory=list)  # one entry a finished epoch
     seconds: float = 0.0  # wall clock spent training, over all resumes
     cpu_seconds: float = 0.0
@@ -61,6 +61,7 @@ class State:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         for name, value in facts.items():
             setattr(self, name, value)
+        self.totals = {name: (value, count) for name, (value, count) in facts["totals"].items()}
 
 
 def resolve_device(name: str) -> torch.device:

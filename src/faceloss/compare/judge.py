@@ -1,0 +1,119 @@
+"""Judging a trained network on every test of a bench: embeddings once per image, then all protocols that fit."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from faceloss.compare.prepare import Bench, Test
+from faceloss.data.faces import Faces
+from faceloss.data.keys import generator
+from faceloss.errors import BadInput
+from faceloss.evaluate import Judged, hold_out, judge_closed_set, judge_matrix, judge_pairs, judge_rank
+from faceloss.evaluate.geometry import effective_rank, mean_cosine
+from faceloss.train.loop import Pixels, embed
+from faceloss.train.settings import Recipe
+
+Embed = Callable[[Pixels], NDArray[np.float32]]
+OBSERVED = 1000  # validation images looked at after each epoch
+COLLAPSED_COSINE = 0.97  # mean cosine over all pairs above which all faces are one point
+COLLAPSED_RANK = 2.0  # effective rank below which all faces lie on one line
+
+
+class Verdicts(NamedTuple):
+    """Result and curve records, influence vectors by cell name, and why the network collapsed ("" = it did not)."""
+
+    results: list[dict[str, Any]]
+    curves: list[dict[str, Any]]
+    influences: dict[str, NDArray[np.float64]]
+    collapsed: str
+
+
+def observe(net: nn.Module, val: Faces | None, recipe: Recipe) -> dict[str, float]:
+    """EER and AUC on the validation identities: the curve over epochs that means the same for every loss."""
+    if val is None:
+        return {}
+    chosen = np.sort(generator("observe", val.digest).permutation(len(val))[:OBSERVED])
+    try:
+        judged = judge_matrix(embed(net, val.pixels[chosen], recipe), val.labels[chosen])
+    except BadInput:  # a net that has collapsed has no directions to compare
+        return {}
+    return {f"val_{row.metric}": row.value for row in judged.rows if row.metric != "tar" and row.value is not None}
+
+
+def judge(embedder: Embed, bench: Bench) -> Verdicts:
+    """All protocols that fit the tests of ``bench``.
+
+    A labelled set: the full cross-matrix, ranks, and a linear classifier on the identities with four images or more.
+    A pair list: the folds. Other images of the training identities: a linear classifier on the training embeddings.
+    """
+    found = Verdicts([], [], {}, "")
+    known: dict[str, NDArray[np.float32]] = {}
+
+    def embeddings(faces: Faces) -> NDArray[np.float32]:
+        """Rows in the order of ``faces``; an image (by the hash of its file) is embedded once."""
+        new = [i for i, sha in enumerate(faces.hashes) if sha not in known]
+        if new:
+            known.update(zip((faces.hashes[i] for i in new), embedder(faces.pixels[np.array(new)]), strict=True))
+        return np.stack([known[sha] for sha in faces.hashes])
+
+    # The largest test first, so that a pair list over the same images finds them embedded.
+    for test in sorted(bench.tests, key=lambda test: -len(test.faces)):
+        embeddings(test.faces)
+    for test in bench.tests:
+        rows = embeddings(test.faces)
+        if reason := _collapse(rows):
+            return found._replace(collapsed=f"{reason} on {test.name}")
+        if test.pairs is not None:
+            _keep(found, test.name, _pairs(rows, test))
+            continue
+        names = np.array(test.faces.identities)[test.faces.labels]
+        _keep(found, test.name, judge_matrix(rows, names))
+        _keep(found, test.name, judge_rank(rows, names))
+        train, held = hold_out(test.faces.labels)
+        if len(np.unique(test.faces.labels[train])) > 1:
+            _keep(found, test.name, judge_closed_set(rows[train], names[train], rows[held], names[held]))
+    if bench.closed is not None and len(bench.closed):
+        train_names = np.array(bench.train.identities)[bench.train.labels]
+        closed_names = np.array(bench.closed.identities)[bench.closed.labels]
+        known_names = np.isin(closed_names, train_names)
+        rows = embeddings(bench.closed)[known_names]
+        judged = judge_closed_set(embeddings(bench.train), train_names, rows, closed_names[known_names])
+        _keep(found, bench.closed.name, judged)
+    return found
+
+
+def _pairs(rows: NDArray[np.float32], test: Test) -> Judged:
+    pairs = test.pairs
+    assert pairs is not None
+    names = np.array(test.faces.identities)[test.faces.labels]
+    subjects = None if "" in test.faces.identities else names  # a .bin file does not say who is on its images
+    return judge_pairs(rows, pairs.first, pairs.second, pairs.same, pairs.fold, subjects)
+
+
+def _collapse(rows: NDArray[np.float32]) -> str:
+    if not np.isfinite(rows).all() or not np.abs(rows).max(axis=1).all():
+        return "embeddings without a direction (zero, NaN or infinite)"
+    cosine, rank = mean_cosine(rows), effective_rank(rows[:2000])
+    if cosine > COLLAPSED_COSINE:
+        return f"mean cosine between images {cosine:.4f}"
+    if rank < COLLAPSED_RANK:
+        return f"effective rank of the embeddings {rank:.2f}"
+    return ""
+
+
+def _keep(found: Verdicts, test: str, judged: Judged) -> None:
+    for row in judged.rows:
+        facts = {k: v for k, v in row._asdict().items() if k != "influence"}
+        found.results.append({"kind": "result", "test": test, **facts})
+        if row.influence is not None:
+            found.influences[f"{test}|{row.protocol}|{row.metric}|{row.at}"] = row.influence
+    if judged.det is not None:
+        curve = {name: np.round(values, 7).tolist() for name, values in judged.det._asdict().items()}
+        found.curves.append({"kind": "curve", "test": test, "name": "det", **curve})
+    if judged.scores is not None:
+        curve = {name: np.round(values, 5).tolist() for name, values in judged.scores._asdict().items()}
+        marks = {"threshold": judged.threshold, "threshold_far": judged.threshold_far}
+        found.curves.append({"kind": "curve", "test": test, "name": "scores", **curve, **marks})

@@ -1,0 +1,153 @@
+"""The loop: stops before a bad update, continues to the bit, and computes the same for any order of asking."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faceloss import losses, nets
+from faceloss.train import checkpoint
+from faceloss.train.loop import Diverged, Index, Pixels, Stopped, embed, to_input, train
+from faceloss.train.settings import Recipe
+from faceloss.train.state import State, build_optimizer
+
+torch.set_num_threads(1)
+RECIPE = Recipe(
+    net="small", net_options={"width": 8}, dim=16, size=32, epochs=2, batch=8, images_per_identity=2,
+    learning_rate=0.05, precision="fp32", device="cpu", checkpoint_seconds=1000.0,
+)  # fmt: skip
+
+
+class Toy:
+    """Four identities of eight images, each a noisy color."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.all_labels = np.repeat(np.arange(4), 8)
+        colors = np.array([[60, 60, 60], [190, 60, 60], [60, 190, 60], [60, 60, 190]])
+        color = colors[self.all_labels][:, None, None, :]
+        self.pixels = np.clip(color + rng.normal(0, 20, (32, 32, 32, 3)), 0, 255).astype(np.uint8)
+
+    def batches(self, epoch: int) -> list[Index]:
+        order = np.random.default_rng(epoch).permutation(32)
+        return [order[i : i + 8] for i in range(0, 32, 8)]
+
+    def images(self, epoch: int, index: Index) -> Pixels:
+        return self.pixels[index]
+
+    def labels(self, index: Index) -> Index:
+        return self.all_labels[index]
+
+
+def fresh(loss: str = "cosface", recipe: Recipe = RECIPE, **hyperparameters: object) -> State:
+    net = nets.build(recipe.net, dim=recipe.dim, seed=1, input_size=recipe.size, **recipe.net_options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        head = losses.build(loss, dim=recipe.dim, classes=4, **hyperparameters)
+    return State(net, head, build_optimizer(net, head, recipe))
+
+
+def equal(a: State, b: State) -> bool:
+    left, right = a.tensors(), b.tensors()
+    facts = ("epoch", "batch", "step", "images_seen", "history", "totals")
+    same = all(getattr(a, name) == getattr(b, name) for name in facts)
+    return same and left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def nothing(state: State) -> None:
+    return
+
+
+def test_it_learns() -> None:
+    state = fresh(m=0.1, s=10.0)
+    train(state, Toy(), RECIPE.model_copy(update={"epochs": 20}), seed=0, save=nothing)
+    assert state.history[0]["accuracy"] < 0.9
+    assert state.history[-1]["accuracy"] > 0.95
+    assert state.history[-1]["loss"] < 0.5 * state.history[0]["loss"]
+    assert state.images_seen == 20 * 32
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("loss", "optimizer"), [("cosface", "sgd"), ("center", "adamw"), ("margin", "sgd")])
+def test_stopped_anywhere_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, loss: str, optimizer: str) -> None:
+    recipe = RECIPE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01})
+    whole = fresh(loss, recipe)
+    train(whole, Toy(), recipe, seed=3, save=nothing)
+    for stop_after in (1, 4, 6):  # in the middle of an epoch, at its end, in the second epoch
+        state = fresh(loss, recipe)
+        save = lambda state: checkpoint.save(tmp_path, f"{loss}{stop_after}", state.tensors(), state.facts())  # noqa: B023, E731
+        with pytest.raises(Stopped):
+            train(state, Toy(), recipe, seed=3, save=save, stop=lambda state=state: state.step >= stop_after)  # noqa: B023
+        again = fresh(loss, recipe)
+        assert not equal(again, state)
+        saved = checkpoint.load(tmp_path, f"{loss}{stop_after}")
+        assert saved is not None
+        again.restore(*saved)
+        assert equal(again, state)
+        train(again, Toy(), recipe, seed=3, save=nothing)
+        assert equal(again, whole)
+
+
+def test_a_fork_is_independent_and_complete() -> None:
+    state = fresh()
+    train(state, Toy(), RECIPE, seed=0, save=nothing)
+    fork = state.fork()
+    assert equal(state, fork)
+    longer = RECIPE.model_copy(update={"epochs": 3})
+    train(fork, Toy(), longer, seed=0, save=nothing)
+    assert not equal(state, fork)
+    train(state, Toy(), longer, seed=0, save=nothing)
+    assert equal(state, fork)
+
+
+@pytest.mark.faults
+def test_divergence_stops_before_the_update() -> None:
+    state = fresh()
+    with torch.no_grad():
+        for parameter in state.loss.parameters():
+            parameter.fill_(float("nan"))
+    before = {name: tensor.clone() for name, tensor in state.net.named_parameters()}
+    with pytest.raises(Diverged, match="step 0") as caught:
+        train(state, Toy(), RECIPE, seed=0, save=nothing)
+    assert len(caught.value.index) == 8
+    assert state.step == 0
+    assert all(torch.equal(before[name], tensor) for name, tensor in state.net.named_parameters())
+
+
+@pytest.mark.faults
+def test_a_gradient_that_is_not_finite_stops_too() -> None:
+    state = fresh()
+    first = next(state.net.parameters())
+    first.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(Diverged, match="gradient"):
+        train(state, Toy(), RECIPE, seed=0, save=nothing)
+    assert state.step == 0
+
+
+def test_input_is_the_documented_scale() -> None:
+    pixels = np.array([0, 127, 255], np.uint8).reshape(1, 1, 1, 3)
+    assert to_input(pixels, torch.device("cpu")).flatten().tolist() == pytest.approx([-1.0, -1 / 255, 1.0])
+
+
+def test_embedding_of_a_mirror_image_is_the_same() -> None:
+    state, toy = fresh(), Toy()
+    toy.pixels[:, :, :16] //= 2  # not symmetric
+    plain = embed(state.net, toy.pixels, RECIPE, batch=5)
+    mirrored = embed(state.net, toy.pixels[:, :, ::-1], RECIPE, batch=32)
+    assert np.allclose(plain, mirrored, atol=1e-4)
+    single = embed(state.net, toy.pixels, RECIPE.model_copy(update={"flip_test": False}))
+    assert not np.allclose(plain, single, atol=1e-2)
+
+
+def test_options_of_a_loss_reach_the_optimizer() -> None:
+    state = fresh("normface")
+    owned = dict(state.loss.named_parameters())
+    options = state.loss.optimizer_options()
+    assert options
+    for name, option in options.items():
+        group = next(g for g in state.optimizer.param_groups if any(p is owned[name] for p in g["params"]))
+        assert group["weight_decay"] == option.get("weight_decay", group["weight_decay"])
+        assert group["scale"] == option.get("learning_rate_scale", 1.0)
+    every = [p for group in state.optimizer.param_groups for p in group["params"]]
+    assert len(every) == len(list(state.net.parameters())) + len(owned)
