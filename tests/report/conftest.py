@@ -38,7 +38,7 @@ def _tail(x: np.ndarray | float) -> np.ndarray:
 
 def _tar(shift: float, far: float) -> float:
     threshold = np.log(1 / far - 1) / 1.702
-    return float(_tail(threshold - 1.7 * shift))
+    return float(_tail(threshold - 2.1 * shift))
 
 
 class Study:
@@ -97,7 +97,8 @@ class Study:
                 "loss_value": 12.0 * (1 - t) + 1, "accuracy": None if tuples else min(0.98 * t + wobble, 1.0),
                 "target_angle": None if tuples else 1.5 - (0.25 + 0.2 * shift) * t + wobble,
                 "cross_entropy": None if tuples else 5.9 * (1 - t) + 0.25 * shift + wobble,
-                "learning_rate": 0.1, "val_auc": 0.6 + 0.12 * shift * t, "val_eer": 0.42 - 0.12 * shift * t + wobble / 3,
+                "learning_rate": 0.1, "val_auc": 0.6 + 0.12 * shift * t,
+                "val_eer": 0.42 - 0.12 * shift * t + wobble / 3,
             })  # fmt: skip
         return rows
 
@@ -130,10 +131,16 @@ class Study:
         per_seed = [self.measures(shift + float(self.rng.normal(0, 0.05))) for _ in seeds]
         rows = []
         for seed, found in zip(seeds, per_seed, strict=True):
-            rows += [self._cell(m, m["value"], {"kind": "result", "run": f"{label}-{seed}", "seed": seed}) for m in found]
+            rows += [
+                self._cell(m, m["value"], {"kind": "result", "run": f"{label}-{seed}", "seed": seed}) for m in found
+            ]
         for column in zip(*per_seed, strict=True):
             values = [m["value"] for m in column]
-            extra = {"kind": "summary", "seeds": len(seeds), "spread": float(np.std(values, ddof=1)) if len(seeds) > 1 else None}
+            extra = {
+                "kind": "summary",
+                "seeds": len(seeds),
+                "spread": float(np.std(values, ddof=1)) if len(seeds) > 1 else None,
+            }
             if column[0]["status"] != "measured":
                 extra["spread"] = None
             rows.append(self._cell(column[0], float(np.mean(values)), extra))
@@ -187,7 +194,8 @@ class Study:
             return list(np.exp(-(((mid - center) / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi)))
 
         return [
-            {**same, "name": "det", "far": list(far), "frr": list(frr), "low": list(frr * 0.86), "high": list(np.minimum(frr * 1.14, 1))},
+            {**same, "name": "det", "far": list(far), "frr": list(frr), "low": list(frr * 0.86),
+             "high": list(np.minimum(frr * 1.14, 1))},
             {**same, "name": "scores", "edges": list(edges), "genuine": bell(0.14 * shift, 0.14),
              "impostor": bell(0.01, 0.11), "threshold": 0.36, "threshold_far": 1e-3},
         ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Faces as data: sources, decoding, cache, splits by identity, pairs, batches, augmentation. NumPy and Pillow only."""

@@ -1,0 +1,73 @@
+"""Which images form a batch: pure functions of (seed, epoch), so a resumed run sees the same batches."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from faceloss.data.keys import generator
+from faceloss.errors import BadInput
+
+Index = npt.NDArray[np.int64]
+
+
+def shuffled_batches(n: int, batch: int, seed: int, epoch: int) -> list[Index]:
+    """The images 0..n-1 in random order, cut into batches of ``batch``.
+
+    The last partial batch is dropped (a batch of another size has another gradient noise, and a batch of one breaks
+    batch normalization) unless it is the only one.
+    """
+    if n < 1 or batch < 1:
+        raise BadInput(f"Batches of {batch} from {n} images are not possible; both must be at least 1.")
+    order = generator(seed, epoch, "shuffled").permutation(n).astype(np.int64)
+    if n <= batch:
+        return [order]
+    return [order[start : start + batch] for start in range(0, n - batch + 1, batch)]
+
+
+def identity_balanced_batches(labels: npt.ArrayLike, P: int, K: int, seed: int, epoch: int) -> list[Index]:
+    """Batches of exactly P different identities with K images each, identity after identity.
+
+    An identity with at least K images gives K different ones; one with fewer gives each of its images equally often
+    (up to one). An epoch has round(n / PK) batches, at least one, so it shows about as many images as there are; within
+    it the identities appear equally often (up to one), which means that images of small identities appear more often.
+    """
+    numbers = np.asarray(labels)
+    present, counts = np.unique(numbers, return_counts=True)
+    if P < 1 or K < 1 or len(present) < P:
+        raise BadInput(
+            f"Batches of {P} identities with {K} images each are not possible with {len(present)} identities; "
+            f"P must be 1 to {len(present)} and K at least 1."
+        )
+    random = generator(seed, epoch, "identity-balanced")
+    images = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
+    identities = _Deck(len(present), random)
+    decks = [_Deck(len(own), random) for own in images]
+    batches = []
+    for _ in range(max(1, round(len(numbers) / (P * K)))):
+        chosen = [images[i][np.resize(decks[i].deal(min(K, len(images[i]))), K)] for i in identities.deal(P)]
+        batches.append(np.concatenate(chosen).astype(np.int64))  # [P*K]
+    return batches
+
+
+class _Deck:
+    """Cards 0..size-1, dealt in random order; reshuffled when used up. One deal never holds a card twice."""
+
+    def __init__(self, size: int, random: np.random.Generator) -> None:
+        self.size, self.random = size, random
+        self.rest: list[int] = []
+
+    def deal(self, count: int) -> list[int]:
+        hand, self.rest = self.rest[:count], self.rest[count:]
+        if len(hand) < count:
+            fresh = self.random.permutation(self.size).tolist()
+            # Cards already in this hand wait until the end of the new round.
+            fresh = _without(fresh, hand) + hand
+            missing = count - len(hand)
+            hand, self.rest = hand + fresh[:missing], fresh[missing:]
+        return hand
+
+
+def _without(cards: Iterable[int], dealt: list[int]) -> list[int]:
+    gone = set(dealt)
+    return [card for card in cards if card not in gone]

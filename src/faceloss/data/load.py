@@ -1,0 +1,29 @@
+"""`load_faces`: from a path to a decoded, cached set of crops."""
+
+import os
+from pathlib import Path
+
+from faceloss.data.cache import read_faces
+from faceloss.data.entries import silent
+from faceloss.data.faces import Faces
+from faceloss.data.sources import open_source
+from faceloss.progress import Callback
+
+
+def load_faces(
+    path: str | os.PathLike[str], *, size: int, cache: Path | None = None, progress: Callback | None = None
+) -> Faces:
+    """The faces behind ``path`` as crops of ``size`` × ``size`` pixels.
+
+    ``path`` is a folder with one sub-folder per identity, the same as an uncompressed ``.tar``, a ``.csv`` with the
+    columns file and identity, or the word ``builtin`` for the rendered faces that come with the package (a folder of
+    that name is ``./builtin``). Images that cannot be used are listed in ``refused``, never an error; raises BadInput
+    if there is nothing to use, CouldNotFinish if the cache cannot be written.
+    """
+    if os.fspath(path) == "builtin":
+        from faceloss.data.builtin import builtin_path
+
+        source = open_source(builtin_path())._replace(name="builtin")
+    else:
+        source = open_source(path)
+    return read_faces(source, size, cache, progress or silent)

@@ -1,0 +1,88 @@
+"""Where images come from: a list of entries (file, identity, split, group, how to read it), in a fixed order.
+
+    folder   FOLDER/identity/.../image.jpg           the sub-folder is the identity, anything below it is allowed
+    tar      the same inside an uncompressed archive; read in place, nothing is ever extracted
+    csv      columns file, identity (or id), and where known split, group
+
+Three conveniences for folders and archives: one common folder around everything is looked through; top-level folders
+that are all named train, val, validation or test are taken as splits; a folder with an ``index.csv`` is read by it.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from faceloss.data.entries import Source, arrange, finish, is_hidden, is_image, read_file, shown
+from faceloss.data.faces import Refused
+from faceloss.data.table import open_table
+from faceloss.data.tar import open_tar
+from faceloss.errors import BadInput
+
+
+def open_source(path: str | os.PathLike[str], *, flat: bool = False) -> Source:
+    """The images behind a path: a folder, a ``.tar`` or a ``.csv``; raises BadInput with what to do otherwise."""
+    place = Path(path)
+    if place.is_dir():
+        return open_folder(place, flat=flat)
+    kinds = "give a folder with one sub-folder per identity, the same as a .tar, or a .csv with file and identity"
+    if not place.exists():
+        raise BadInput(f"There is no {place}; {kinds}.")
+    if not place.is_file():
+        raise BadInput(f"{place} is neither a folder nor a file; {kinds}.")
+    ending = place.suffix.lower()
+    if ending == ".csv":
+        return open_table(place, flat=flat)
+    if ending == ".tar":
+        return open_tar(place, flat=flat)
+    if is_image(place.name):
+        raise BadInput(f"{place} is a single image; {kinds}.")
+    if place.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".rec", ".7z")):
+        raise BadInput(f"{place} is packed in a way that cannot be read in place; unpack it, then {kinds}.")
+    raise BadInput(f"{place} is no set of faces; {kinds}.")
+
+
+def open_folder(root: Path, *, flat: bool = False) -> Source:
+    """FOLDER/identity/image, or FOLDER/index.csv if there is one."""
+    if (root / "index.csv").is_file():
+        return open_table(root / "index.csv", flat=flat)
+    listed: list[tuple[Sequence[str], Callable[[], bytes]]] = []
+    refused: list[Refused] = []
+    seen: set[tuple[int, int]] = set()
+
+    def walk(folder: str, parts: tuple[str, ...]) -> None:
+        # Every folder is entered once, under the first of its names: links can neither loop nor multiply images.
+        try:
+            found = os.stat(folder)
+            if (found.st_dev, found.st_ino) in seen:
+                refused.append(Refused("/".join(parts), "a link to a folder that was already read"))
+                return
+            seen.add((found.st_dev, found.st_ino))
+            with os.scandir(folder) as scan:
+                inside = sorted(scan, key=lambda item: os.fsencode(item.name))
+        except OSError as error:
+            if not parts:
+                raise BadInput(f"{root} cannot be read: {error.strerror or error}.") from None
+            refused.append(Refused("/".join(parts), f"folder cannot be read ({error.strerror or error})"))
+            return
+        for item in inside:
+            if is_hidden(item.name):
+                continue
+            below = (*parts, shown(item.name))
+            if _is_dir(item):
+                walk(item.path, below)
+            elif is_image(item.name):
+                listed.append((below, partial(read_file, item.path)))
+
+    walk(os.fspath(root), ())
+    if not listed:
+        raise BadInput(f"{root} holds no images; a folder of faces has one sub-folder of images per identity.")
+    entries, misplaced = arrange(listed, str(root), flat=flat)
+    return finish(root.resolve().name, entries, refused + misplaced)
+
+
+def _is_dir(item: "os.DirEntry[str]") -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # a link that points at itself
+        return False

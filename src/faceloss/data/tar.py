@@ -1,0 +1,52 @@
+"""Images inside an uncompressed tar archive, read in place at their offset; nothing is extracted.
+
+Names inside the archive are only names: ``../../etc/passwd`` is a funny identity, never a path that is opened.
+"""
+
+import os
+import tarfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from faceloss.data.entries import MAX_FILE, Source, arrange, finish, is_hidden, is_image, shown
+from faceloss.data.faces import Refused
+from faceloss.errors import BadInput
+
+
+def open_tar(path: Path, *, flat: bool = False) -> Source:
+    """The entries of ``ARCHIVE.tar``, laid out as a folder would be."""
+    try:
+        with tarfile.open(path, mode="r:") as archive:
+            members = archive.getmembers()
+    except Exception as error:  # a broken archive raises nearly anything
+        raise BadInput(f"{path} is not a readable tar archive ({error}); an archive must be uncompressed.") from None
+    listed: dict[tuple[str, ...], Callable[[], bytes]] = {}
+    refused: list[Refused] = []
+    for member in members:
+        parts = tuple(part for part in shown(member.name).split("/") if part not in ("", "."))
+        if member.isdir() or not parts or not is_image(parts[-1]) or any(is_hidden(p) and p != ".." for p in parts):
+            continue
+        file = "/".join(parts)
+        if not member.isreg() or member.issparse():
+            refused.append(Refused(file, "a link or special file inside an archive"))
+        elif member.size > MAX_FILE:
+            refused.append(Refused(file, "cannot be read (more than 500 MB)"))
+        elif parts in listed:
+            refused.append(Refused(file, "listed twice"))
+        else:
+            listed[parts] = partial(read_range, os.fspath(path), member.offset_data, member.size)
+    if not listed:
+        raise BadInput(f"{path} holds no images; an archive of faces has one folder of images per identity.")
+    pairs: list[tuple[Sequence[str], Callable[[], bytes]]] = list(listed.items())
+    entries, misplaced = arrange(pairs, str(path), flat=flat)
+    return finish(path.stem, entries, refused + misplaced)
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) != size:
+        raise OSError("archive ends early")
+    return data

@@ -1,0 +1,326 @@
+"""Protocols: embeddings and labels in, measured rows and curves out, ready for the records.
+
+    judge_pairs        a pair list with folds: accuracy by folds, TAR at FAR, EER, AUC      "ten folds"
+    judge_matrix       every pair of a labelled set: TAR at FAR, EER, AUC                   "cross-matrix"
+    judge_rank         leave one out: rank-k identification in a closed gallery              "rank"
+    judge_closed_set   a linear classifier on training embeddings, judged on test images     "closed set"
+
+What the data cannot support comes back with status "not measurable" and no value. Input that cannot be meant (NaN,
+wrong shapes, a single identity) is refused with BadInput.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from faceloss.errors import BadInput
+from faceloss.evaluate import linear
+from faceloss.evaluate.matrix import verify_matrix
+from faceloss.evaluate.metrics import (
+    EXPECTED_ERRORS,
+    FAR_GRID,
+    Floats,
+    Ints,
+    leave_one_out_ranks,
+    ten_folds,
+)
+from faceloss.evaluate.statistics import Interval, pair_influence, subject_wilson, sums, vector_variance
+from faceloss.evaluate.verification import Det, ScoreHistogram, Verification, verify_pairs
+
+Progress = Callable[[str, int, int], None]
+Unit = NDArray[np.float32]
+
+MEASURED, NOT_MEASURABLE = "measured", "not measurable"
+RANKS = (1, 5, 10)
+SHOWN_FAR = (1e-3, 1e-2, 1e-1)  # the score histogram marks the threshold of the first that is measurable
+
+
+class Measured(NamedTuple):
+    """One cell: what was measured, by what, how surely."""
+
+    protocol: str  # ten folds | cross-matrix | rank | closed set
+    metric: str  # accuracy | tar | eer | auc | rank
+    at: float | None  # the FAR, or k
+    value: float | None
+    low: float | None  # 95 %, by subjects
+    high: float | None
+    pairs: int  # comparisons (or probes, or test images) behind the value
+    effective: float | None  # independent comparisons that would be as sure
+    status: str  # measured | not measurable
+    attained: float | None  # attained FAR
+    influence: Floats | None  # [S] per subject, in the order of the sorted identities
+    subjects: int
+    threshold: float | None = None
+    note: str = ""
+
+
+class Judged(NamedTuple):
+    rows: tuple[Measured, ...]
+    det: Det | None = None
+    scores: ScoreHistogram | None = None
+    threshold: float | None = None  # marked in the score histogram
+    threshold_far: float | None = None
+
+
+def unit(embeddings: ArrayLike, what: str = "embeddings") -> Unit:
+    """[N,D] float32 of unit length; refuses what has no direction."""
+    raw = np.asarray(embeddings)
+    if raw.ndim != 2 or not raw.size or raw.dtype.kind not in "fiu":
+        raise BadInput(f"The {what} have shape {raw.shape} and type {raw.dtype}; give a row of numbers per image.")
+    e = raw.astype(np.float32)
+    if not np.isfinite(e).all():
+        bad = int(np.count_nonzero(~np.isfinite(e).all(axis=1)))
+        raise BadInput(f"{bad} of {len(e)} {what} hold NaN or infinity; the run diverged or the file is damaged.")
+    largest = np.abs(e).max(axis=1)
+    if not largest.all():
+        raise BadInput(
+            f"{np.count_nonzero(largest == 0)} of {len(e)} {what} are zero vectors without a direction; leave them out."
+        )
+    e /= largest[:, None]  # so that the norm neither overflows nor underflows
+    e /= np.linalg.norm(e, axis=1, keepdims=True)
+    return e
+
+
+def codes(identities: ArrayLike, n: int, what: str = "identities") -> tuple[Ints, int]:
+    """Identities (strings or integers) as 0..S-1 in sorted order."""
+    names = np.asarray(identities)
+    if names.shape != (n,) or names.dtype.kind not in "iuUS":
+        raise BadInput(f"The {what} have shape {names.shape} and type {names.dtype}; give one for each of {n} images.")
+    found, code = np.unique(names, return_inverse=True)
+    return code.astype(np.int64), len(found)
+
+
+def _cell(
+    protocol: str,
+    metric: str,
+    at: float | None,
+    value: float,
+    influence: Floats,
+    pairs: int,
+    subjects: int,
+    attained: float | None = None,
+    threshold: float | None = None,
+    note: str = "",
+) -> Measured:
+    sure: Interval = subject_wilson(value, vector_variance(influence), pairs, subjects)
+    return Measured(
+        protocol, metric, at, value, sure.low, sure.high, pairs, sure.effective, MEASURED, attained, influence,
+        influence.size, threshold, note,
+    )  # fmt: skip
+
+
+def _missing(protocol: str, metric: str, at: float | None, pairs: int, subjects: int, note: str) -> Measured:
+    return Measured(
+        protocol, metric, at, None, None, None, pairs, None, NOT_MEASURABLE, None, None, subjects, None, note
+    )
+
+
+def _few(genuine: int, impostor: int, mated: int) -> str:
+    """Why EER, AUC and accuracy cannot be measured, or ""."""
+    if min(genuine, impostor) < EXPECTED_ERRORS:
+        return f"{genuine} genuine and {impostor} impostor pairs; at least {EXPECTED_ERRORS} of each are needed"
+    return "" if mated > 1 else "only one identity has two images; at least two are needed"
+
+
+def _verification(protocol: str, found: Verification, note: str = "") -> tuple[Measured, ...]:
+    few = _few(found.genuine, found.impostor, found.mated)
+    everything = found.genuine + found.impostor
+    rows = []
+    for far in FAR_GRID:
+        point = next((p for p in found.points if p.far == far), None)
+        if few or point is None:
+            reason = few or f"needs {EXPECTED_ERRORS / far:,.0f} impostor pairs, there are {found.impostor:,}"
+            rows.append(_missing(protocol, "tar", far, found.genuine, found.subjects, reason))
+        else:
+            rows.append(
+                _cell(protocol, "tar", far, point.value, point.influence, found.genuine, found.mated, point.attained,
+                      point.threshold, note)
+            )  # fmt: skip
+    for name, point in (("eer", found.eer), ("auc", found.auc)):
+        if few:
+            rows.append(_missing(protocol, name, None, everything, found.subjects, few))
+        else:
+            extra = f"histogram bins: off by at most {found.auc_error:.1e}" if name == "auc" and found.auc_error else ""
+            text = "; ".join(part for part in (note, extra) if part)
+            rows.append(
+                _cell(
+                    protocol,
+                    name,
+                    None,
+                    point.value,
+                    point.influence,
+                    everything,
+                    found.mated,
+                    None,
+                    point.threshold,
+                    text,
+                )
+            )
+    return tuple(rows)
+
+
+def _judged(rows: tuple[Measured, ...], found: Verification) -> Judged:
+    marked = {row.at: row for row in rows if row.metric == "tar" and row.status == MEASURED}
+    shown = next((marked[far] for far in SHOWN_FAR if far in marked), None)
+    det = found.det if found.det.far.size and marked else None
+    return Judged(rows, det, found.scores, shown.threshold if shown else None, shown.at if shown else None)
+
+
+def judge_pairs(
+    embeddings: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    same: ArrayLike,
+    fold: ArrayLike | None = None,
+    identities: ArrayLike | None = None,
+) -> Judged:
+    """A pair list. ``embeddings`` [N,D] raw or unit; ``first``, ``second`` [M] rows of it; ``same``, ``fold`` [M].
+
+    ``identities`` [N] names the subject of each image. Without it (a .bin file has none) every pair counts as having
+    subjects of its own; the intervals are then too narrow where subjects repeat, and the rows' note says so.
+    """
+    e = unit(embeddings)
+    a, b, flags = (np.asarray(part) for part in (first, second, same))
+    if a.ndim != 1 or not a.shape == b.shape == flags.shape or not a.size:
+        raise BadInput(
+            f"first {a.shape}, second {b.shape} and same {flags.shape} must be flat, equally long and not empty."
+        )
+    if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        raise BadInput(f"Pairs must be whole row numbers of the embeddings, not {a.dtype} and {b.dtype}.")
+    if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) >= len(e):
+        raise BadInput(
+            f"A pair names image {max(int(a.max()), int(b.max()))} or a negative one; images are 0 to {len(e) - 1}."
+        )
+    if not np.isin(flags, (0, 1)).all():
+        raise BadInput("The same-flag of every pair must be 0 or 1 (False or True).")
+    if np.any(a == b):
+        raise BadInput(
+            f"{int(np.count_nonzero(a == b))} pairs compare an image with itself; take them out of the list."
+        )
+    a, b, flags = a.astype(np.int64), b.astype(np.int64), flags.astype(bool)
+    if identities is None:
+        one, subjects, note = np.arange(a.size) * 2, 2 * a.size, "subjects unknown: every pair counted as its own"
+        two = np.where(flags, one, one + 1)
+    else:
+        code, _ = codes(identities, len(e))
+        one, two, note = code[a], code[b], ""
+        if np.any((one == two) != flags):
+            wrong = int(np.count_nonzero((one == two) != flags))
+            raise BadInput(f"{wrong} pairs are marked same or different against their identities; correct the list.")
+    _, both = np.unique(np.concatenate([one, two]), return_inverse=True)
+    one, two, subjects = both[: a.size], both[a.size :], int(both.max()) + 1
+
+    genuine, impostor = int(flags.sum()), int((~flags).sum())
+    few = _few(genuine, impostor, int(np.unique(one[flags]).size))
+    score = np.einsum("md,md->m", e[a].astype(np.float64), e[b].astype(np.float64))
+    found = verify_pairs(score, flags, one, two, subjects) if genuine and impostor else None
+    rows: list[Measured] = []
+    folds = np.asarray(fold) if fold is not None else None
+    if folds is not None and folds.shape != a.shape:
+        raise BadInput(f"{folds.shape} folds were given for {a.size} pairs; give one per pair.")
+    reason = few or ("the list has no folds" if folds is None or np.unique(folds).size < 2 else "")
+    if reason or folds is None:
+        rows.append(_missing("ten folds", "accuracy", None, a.size, subjects, reason))
+    else:
+        result = ten_folds(score, flags, folds)
+        names, place, sizes = np.unique(folds, return_inverse=True, return_counts=True)
+        weight = 1 / (names.size * sizes[place])  # a mean over folds of means over pairs
+        residual = weight * (result.correct - result.mean)
+        psi = pair_influence(residual, one, two, subjects)
+        rows.append(_cell("ten folds", "accuracy", None, result.mean, psi, a.size, subjects, note=note))
+    if found is None:
+        rows += [_missing("ten folds", "tar", far, genuine, subjects, few) for far in FAR_GRID]
+        rows += [_missing("ten folds", name, None, a.size, subjects, few) for name in ("eer", "auc")]
+        return Judged(tuple(rows))
+    return _judged((*rows, *_verification("ten folds", found, note)), found)
+
+
+def _labelled(embeddings: ArrayLike, identities: ArrayLike) -> tuple[Unit, Ints, int]:
+    e = unit(embeddings)
+    code, subjects = codes(identities, len(e))
+    if subjects < 2:
+        raise BadInput(
+            f"All {len(e)} images belong to one identity; at least two are needed to compare different people."
+        )
+    return e, code, subjects
+
+
+def judge_matrix(embeddings: ArrayLike, identities: ArrayLike, progress: Progress | None = None) -> Judged:
+    """Every pair of a labelled set. ``embeddings`` [N,D] raw or unit, ``identities`` [N] strings or integers."""
+    e, code, subjects = _labelled(embeddings, identities)
+    sizes = np.bincount(code)
+    genuine = int(np.sum(sizes * (sizes - 1) // 2))
+    impostor = len(e) * (len(e) - 1) // 2 - genuine
+    if not genuine:
+        few = _few(genuine, impostor, 0)
+        rows = [_missing("cross-matrix", "tar", far, 0, subjects, few) for far in FAR_GRID]
+        rows += [_missing("cross-matrix", name, None, impostor, subjects, few) for name in ("eer", "auc")]
+        return Judged(tuple(rows))
+    found = verify_matrix(e, code, subjects, progress)
+    return _judged(_verification("cross-matrix", found), found)
+
+
+def judge_rank(
+    embeddings: ArrayLike, identities: ArrayLike, at: Sequence[int] = RANKS, progress: Progress | None = None
+) -> Judged:
+    """Leave one out: each image searched among all others, rank of its first mate. Images without a mate stay as
+    distractors.
+
+    The interval is over the probes' subjects; the gallery is held fixed.
+    """
+    e, code, subjects = _labelled(embeddings, identities)
+    ranks = leave_one_out_ranks(e, code, progress)
+    probes = ranks > 0
+    n, mated = int(probes.sum()), int(np.unique(code[probes]).size)
+    rows = []
+    for k in at:
+        if n < EXPECTED_ERRORS or mated < 2:
+            note = (
+                f"{n} probes of {mated} identities with a mate; at least {EXPECTED_ERRORS} of two identities are needed"
+            )
+            rows.append(_missing("rank", "rank", float(k), n, subjects, note))
+            continue
+        hit = (ranks <= k) & probes
+        value = float(hit.sum() / n)
+        psi = sums(code, np.where(probes, hit - value, 0.0) / n, subjects)
+        rows.append(_cell("rank", "rank", float(k), value, psi, n, mated))
+    return Judged(tuple(rows))
+
+
+def judge_closed_set(
+    train_embeddings: ArrayLike,
+    train_identities: ArrayLike,
+    test_embeddings: ArrayLike,
+    test_identities: ArrayLike,
+    progress: Progress | None = None,
+) -> Judged:
+    """A linear classifier trained on the training embeddings names the test images; accuracy, by subjects.
+
+    Every test identity must be among the training identities. The classifier is held fixed in the interval.
+    """
+    x, z = unit(train_embeddings, "training embeddings"), unit(test_embeddings, "test embeddings")
+    if x.shape[1] != z.shape[1]:
+        raise BadInput(
+            f"Training embeddings have {x.shape[1]} dimensions, test embeddings {z.shape[1]}; use one network."
+        )
+    y, classes = codes(train_identities, len(x), "training identities")
+    wanted = np.asarray(test_identities)
+    codes(wanted, len(z), "test identities")
+    if classes < 2:
+        raise BadInput("All training images belong to one identity; a classifier needs at least two.")
+    names = np.unique(np.asarray(train_identities))
+    if (names.dtype.kind in "iu") != (wanted.dtype.kind in "iu"):
+        raise BadInput("Training and test identities are of different kinds (names and numbers); use one kind.")
+    absent = np.unique(wanted[~np.isin(wanted, names)])
+    if absent.size:
+        raise BadInput(f"{absent.size} test identities (first: {absent[0]}) have no training image; add some.")
+    truth = np.searchsorted(names, wanted)
+    if len(z) < EXPECTED_ERRORS:
+        note = f"{len(z)} test images; at least {EXPECTED_ERRORS} are needed"
+        return Judged((_missing("closed set", "accuracy", None, len(z), classes, note),))
+    right = linear.train(x, y, classes, progress=progress).predict(z) == truth
+    value = float(right.mean())
+    psi = sums(truth, (right - value) / len(z), classes)
+    return Judged((_cell("closed set", "accuracy", None, value, psi, len(z), int(np.unique(truth).size)),))

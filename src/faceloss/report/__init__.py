@@ -1,0 +1,64 @@
+"""From records to one self-contained page, and one picture of the answer. Sees only records; needs no torch."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from faceloss.errors import BadInput, CouldNotFinish
+
+__all__ = ["write_figure", "write_report"]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+def write_report(runs: Path, progress: Callable[[str, int, int], None] = _silent) -> Path:
+    """Write ``RUNS/report.html`` from ``RUNS/records.jsonl`` and, where it exists, ``RUNS/costs.jsonl``.
+
+    The page asks no host for anything and is a pure function of the two files: same records, same bytes. It is replaced
+    as a whole or not at all. Raises BadInput (file and line) for records that cannot be used, CouldNotFinish where the
+    page cannot be written.
+    """
+    from faceloss.report.page import page
+    from faceloss.report.records import read_records
+
+    path = runs / "report.html"
+    _replace(path, page(read_records(runs), progress).encode("utf-8"))
+    return path
+
+
+def write_figure(records: Path, path: Path) -> Path:
+    """Write a PNG, 1200 pixels wide, of the answer: the number that ranks, and the differences to the baseline.
+
+    ``records`` is the folder of a study or its records.jsonl. Raises BadInput where nothing has been measured.
+    """
+    from faceloss.report import answer, charts
+    from faceloss.report.records import read_records
+    from faceloss.report.svg import png
+
+    folder = records.parent if records.name == "records.jsonl" else records
+    found = read_records(folder)
+    key = answer.primary(found)
+    if key is None:
+        raise BadInput(f"{folder / 'records.jsonl'}: nothing has been measured yet, so there is no answer to draw.")
+    size = (9.6, max(0.42 * len(found.labels) + 1.1, 2.0))
+    _replace(path, png(charts.answer_figure(found, key), size=size, dpi=125))
+    return path
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename: a reader sees the old file or the new one, never half of it."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with scratch.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CouldNotFinish(f"{path} could not be written: {reason}. Nothing that was there has changed.") from None

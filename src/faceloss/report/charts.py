@@ -1,0 +1,203 @@
+"""The two pictures that answer: paired differences with their intervals, and the primary number against its cost."""
+
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from faceloss.report import answer
+from faceloss.report.records import Key, Records
+from faceloss.report.svg import INK, MUTED, PAPER, Style, styles
+from faceloss.report.words import digits, interval, metric, place, power, short, signed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 8  # labels in color; with more, the top few and the baseline are, the rest is grey
+TOP = 5
+
+
+def shown(records: Records) -> list[str]:
+    """The labels that figures color: all up to eight, else the top five and the baseline."""
+    labels = answer.ranked(records, answer.primary(records))
+    return labels if len(labels) <= MOST else list(dict.fromkeys([*labels[:TOP], records.baseline]))
+
+
+def look(records: Records) -> dict[str, Style]:
+    """The style of each label, the same in every figure."""
+    return styles(shown(records), records.baseline, records.labels)
+
+
+def _rows(axes: "Axes", labels: list[str], baseline: str) -> None:
+    axes.set_yticks(range(len(labels)), [short(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
+    for tick, label in zip(axes.get_yticklabels(), labels, strict=True):
+        tick.set_fontweight("bold" if label == baseline else "normal")
+
+
+def _dot(axes: "Axes", y: float, cell: Any, style: Style, *, hollow: bool = False) -> None:
+    if cell.low is not None and cell.high is not None:
+        axes.plot([cell.low, cell.high], [y, y], color=style.color, linewidth=2, solid_capstyle="butt")
+    fill = PAPER if hollow else style.color
+    axes.plot([cell.value], [y], marker="o", markersize=6.5, color=style.color, markerfacecolor=fill, zorder=5)
+
+
+def _beside(axes: "Axes", y: float, points: float, words: str, **look: Any) -> None:
+    """Text right of the axes, ``points`` away from their edge, so that columns of text line up."""
+    axes.annotate(
+        words, (1, y), (points, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="center",
+        annotation_clip=False, **look,
+    )  # fmt: skip
+
+
+def differences(
+    records: Records, key: Key, *, labels: list[str] | None = None, words: bool = True
+) -> Callable[["Axes"], None]:
+    """Forest plot: one row a label, its difference to the baseline with interval, and the verdict in words.
+
+    ``labels`` are the rows; left out, every label that is compared at ``key``.
+    """
+    rows = answer.compared(records, key)
+    if labels is None:
+        labels = [label for label in answer.ranked(records, answer.primary(records)) if label in rows]
+    style = look(records)
+
+    def draw(axes: "Axes") -> None:
+        _rows(axes, labels, records.baseline)
+        axes.axvline(0, color=INK, linewidth=1)
+        decimals = digits(answer.spans(rows.values()), most=4)
+        for y, label in enumerate(labels):
+            row = rows.get(label)
+            if row is None:
+                continue
+            verdict = answer.verdict(row)
+            drawn = row.value is not None and verdict != "diverged"
+            if drawn:
+                _dot(axes, y, row, style[label], hollow=verdict == "no difference found")
+            elif not words:
+                axes.text(0, y, f" {verdict}", color=MUTED, va="center", ha="left", fontsize=8)
+            if words:
+                shown = ""
+                if drawn and row.value is not None:
+                    limits = interval(row.low, row.high, decimals, sign=True)
+                    shown = f"{signed(row.value, decimals)} {limits}"
+                _beside(axes, y, 12, shown or verdict)
+                if shown:
+                    _beside(axes, y, 155, verdict, fontweight="bold" if verdict in ("better", "worse") else "normal")
+                if row.baseline != records.baseline:
+                    _beside(axes, y + 0.36, 12, f"against {short(row.baseline)}", color=MUTED, fontsize=7.5)
+        axes.margins(x=0.08)
+        axes.set_xlabel(f"{metric(key)}, difference to {short(records.baseline)}")
+
+    return draw
+
+
+def values(records: Records, key: Key) -> Callable[["Axes"], None]:
+    """Dot plot: one row a label, the number that ranks with its interval."""
+    labels = answer.ranked(records, key)
+    style = look(records)
+
+    def draw(axes: "Axes") -> None:
+        _rows(axes, labels, records.baseline)
+        for y, label in enumerate(labels):
+            cell = answer.value(records, label, key)
+            if cell is not None:
+                _dot(axes, y, cell, style[label])
+            else:
+                axes.text(
+                    0.02, y, _absent(records, label), transform=axes.get_yaxis_transform(), va="center", color=MUTED
+                )
+        axes.margins(x=0.08)
+        axes.set_xlabel(metric(key))
+
+    return draw
+
+
+def _absent(records: Records, label: str) -> str:
+    bad = answer.stopped(records, label)
+    if bad:
+        return records.runs[label, bad[0]].status
+    return "not measurable" if answer.finished(records, label) else "not run yet"
+
+
+def small_differences(records: Records, keys: list[Key]) -> tuple[Callable[["Figure"], None], tuple[float, float]]:
+    """The forest plot of every other number, side by side; returns the drawing and its size in inches."""
+    columns = min(3, len(keys))
+    lines = -(-len(keys) // columns)
+    height = 0.28 * len(answer.compared(records, keys[0])) + 0.85
+
+    def draw(figure: "Figure") -> None:
+        panels = figure.subplots(lines, columns, squeeze=False, sharey=False)
+        for i, axes in enumerate(panels.flat):
+            if i >= len(keys):
+                axes.set_axis_off()
+                continue
+            differences(records, keys[i], words=False)(axes)
+            axes.set_title(short(place(keys[i]), 38))
+            axes.set_xlabel(f"{metric(keys[i])}, difference")
+            if i % columns:
+                axes.set_yticklabels([])
+            axes.locator_params(axis="x", nbins=4)
+
+    return draw, (9.0, lines * height)
+
+
+def spent(records: Records, label: str) -> tuple[float, str] | None:
+    """Median over the finished seeds of the processor seconds of a run, else of its wall-clock seconds."""
+    costs = [records.costs[label, seed] for seed in answer.finished(records, label) if (label, seed) in records.costs]
+    for name, words in (("cpu_seconds", "CPU seconds"), ("seconds", "Seconds")):
+        known = [getattr(cost, name) for cost in costs if getattr(cost, name) is not None]
+        if known:
+            return median(known), words
+    return None
+
+
+def against_cost(records: Records, key: Key) -> Callable[["Axes"], None] | None:
+    """Scatter of the number that ranks against what a run cost; None where fewer than two labels have both."""
+    found = [(label, spent(records, label), answer.value(records, label, key)) for label in records.labels]
+    points = [(label, cost, cell) for label, cost, cell in found if cost and cell]
+    if len(points) < 2:
+        return None
+    style = look(records)
+
+    def draw(axes: "Axes") -> None:
+        for label, (cost, _), cell in points:
+            mark = style[label]
+            if cell.low is not None and cell.high is not None:
+                axes.plot([cost, cost], [cell.low, cell.high], color=mark.color, linewidth=1.6, zorder=mark.order)
+            y = [cell.value or 0.0]
+            axes.plot([cost], y, mark.marker, color=mark.color, markersize=6.5, zorder=5, label=short(label))
+        axes.margins(x=0.1, y=0.08)
+        axes.set_xlabel(f"{points[0][1][1]} of one run (median over seeds)")
+        axes.set_ylabel(metric(key))
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=1)
+
+    return draw
+
+
+def power_ticks(axis: Any) -> None:
+    """Plain ``1e-3`` on a logarithmic axis, and no minor marks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(base=10, numticks=12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda x, _: power(x)))
+
+
+def answer_figure(records: Records, key: Key) -> Callable[["Figure"], None]:
+    """Two panels for a README: the number that ranks, and the differences to the baseline with the verdict."""
+    rows = answer.compared(records, key)
+
+    def draw(figure: "Figure") -> None:
+        figure.suptitle(f"{place(key)}: {metric(key)}", x=0.01, ha="left", fontsize=10)
+        if not rows:
+            values(records, key)(figure.subplots())
+            return
+        left, right = figure.subplots(1, 2)
+        values(records, key)(left)
+        differences(records, key, labels=answer.ranked(records, key))(right)
+        right.set_yticklabels([])
+
+    return draw
