@@ -24,3 +24,21 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Speed, each figure beside a peer in the same run.
+bench: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/losses.py
+
+# The study on real faces; FACES is the folder with the face sets, which are not ours to distribute.
+FACES ?= ../shared/data
+study: install
+	$(BIN)/python studies/real_faces.py --faces $(FACES)
+
+# Render the built-in faces anew (an hour of one core); needs the extra `faces`.
+faces: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[faces]'
+	$(BIN)/python tools/make_faces.py --out src/faceloss/data/builtin_faces.tar
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

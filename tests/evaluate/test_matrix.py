@@ -150,3 +150,41 @@ def test_without_a_genuine_pair(make_set):
     embeddings, _ = make_set()
     with pytest.raises(NotMeasurable, match="0 genuine"):
         matrix.verify_matrix(unit(embeddings), np.arange(len(embeddings)), len(embeddings))
+
+
+def test_tar_by_identity_counts_every_person_once() -> None:
+    rng = np.random.default_rng(3)
+    sizes = np.array([40, 3, 2, 5, 2, 1, 4, 6, 3, 2, 8, 2] * 4)
+    subject = np.repeat(np.arange(sizes.size), sizes)
+    centers = rng.normal(size=(sizes.size, 8))
+    e = centers[subject] + rng.normal(size=(subject.size, 8)) * rng.uniform(0.2, 2.0, sizes.size)[subject, None]
+    e = (e / np.linalg.norm(e, axis=1, keepdims=True)).astype(np.float32)
+    found = matrix.verify_matrix(e, subject, sizes.size)
+    assert found.even
+    cosine = e.astype(np.float64) @ e.T.astype(np.float64)
+    for point, plain in zip(found.even, found.points, strict=True):
+        shares = []
+        for s in np.flatnonzero(sizes > 1):
+            rows = np.flatnonzero(subject == s)
+            scores = [cosine[i, j] for a, i in enumerate(rows) for j in rows[a + 1 :]]
+            shares.append(np.mean(np.array(scores) >= point.threshold))
+        assert point.value == pytest.approx(np.mean(shares), abs=1e-9)
+        assert abs(point.value - plain.value) > 1e-3  # the big identity is not typical: the two differ
+
+
+def test_influence_of_tar_by_identity_agrees_with_repeated_sampling() -> None:
+    """Draw the people anew many times: the spread of the estimate is what its influence vector says."""
+    estimates, errors = [], []
+    for trial in range(150):
+        rng = np.random.default_rng(trial)
+        sizes = rng.integers(2, 7, 120)
+        subject = np.repeat(np.arange(120), sizes)
+        e = (
+            rng.normal(size=(120, 6))[subject]
+            + rng.normal(size=(subject.size, 6)) * rng.uniform(0.3, 1.2, 120)[subject, None]
+        )
+        e = (e / np.linalg.norm(e, axis=1, keepdims=True)).astype(np.float32)
+        point = next(p for p in matrix.verify_matrix(e, subject, 120).even if p.far == 1e-2)
+        estimates.append(point.value)
+        errors.append(float(np.sqrt(np.sum(point.influence**2))))
+    assert 0.8 < np.mean(errors) / np.std(estimates) < 1.25

@@ -34,16 +34,17 @@ def losses(what: tuple[str, ...], as_json: bool) -> None:
 def _plain(facts: Any) -> dict[str, Any]:
     document: dict[str, Any] = facts._asdict()
     document["hyperparameters"] = {
-        name: {"type": kind, "default": default} for name, (kind, default) in facts.hyperparameters.items()
+        name: hyperparameter._asdict() for name, hyperparameter in facts.hyperparameters.items()
     }
     return document
 
 
 def _sheet(facts: Any) -> str:
-    rows = [f"  {name} = {default}  ({kind})" for name, (kind, default) in facts.hyperparameters.items()]
+    rows = [f"  {name} = {h.default}  ({' | '.join(h.choices) or h.type})" for name, h in facts.hyperparameters.items()]
     parts = [
         f"{facts.name}: {facts.title}",
         facts.formula,
+        facts.summary,
         f"Paper: {facts.paper}",
         f"Deviations: {facts.deviations}",
         f"Batches: {facts.batches}",

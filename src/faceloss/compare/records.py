@@ -139,7 +139,7 @@ def _summaries(
             if not seeds:
                 continue
             found = [results[label, seed][cell] for seed in seeds]
-            row = {"kind": "summary", "label": label, "loss": losses[label], **cell._asdict(), "seeds": len(seeds)}
+            row: Record = {"kind": "summary", "label": label, "loss": losses[label], **cell._asdict(), "seeds": len(seeds)}
             row |= {"pairs": found[0]["pairs"], "status": found[0]["status"], "attained": found[0]["attained"]}
             row |= {"value": None, "low": None, "high": None, "spread": None, "effective": found[0]["effective"]}
             if all(record["value"] is not None for record in found):
@@ -184,7 +184,7 @@ def _differences(
                 and cell in results[BASELINE, seed]
             )
             ended = {states[name, seed] for name, seed in states if name == label}
-            row = {"kind": "difference", "label": label, "loss": losses[label], "baseline": BASELINE}
+            row: Record = {"kind": "difference", "label": label, "loss": losses[label], "baseline": BASELINE}
             row |= {**cell._asdict(), "seeds": len(seeds), "value": None, "low": None, "high": None, "p": None}
             row |= {"p_holm": None, "verdict": "diverged" if "diverged" in ended else "not measurable"}
             pairs = [(results[label, seed][cell], results[BASELINE, seed][cell]) for seed in seeds]

@@ -31,4 +31,5 @@ def effective_rank(embeddings: NDArray[np.floating]) -> float:
 
 def _unit(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
     rows = np.asarray(embeddings, dtype=np.float64)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    unit: NDArray[np.float64] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit

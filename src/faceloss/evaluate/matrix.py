@@ -251,9 +251,12 @@ def verify_matrix(embeddings: Scores, subject: Ints, subjects: int, progress: Pr
     def bin_at(rank: int) -> int:  # of the rank-th largest impostor score, rank from 0
         return int(np.searchsorted(-first.above, -rank, "left")) - 1
 
-    def tar_at(far: float) -> float:  # to within a bin
+    def edge_at(far: float) -> int:  # the bin edge from which on scores are accepted
         allowed = allowed_errors(far, faces.impostor)
-        return 1 - float(first.genuine_below[bin_at(allowed) + 1 if allowed < faces.impostor else 0]) / g.size
+        return bin_at(allowed) + 1 if allowed < faces.impostor else 0
+
+    def tar_at(far: float) -> float:  # to within a bin
+        return 1 - float(first.genuine_below[edge_at(far)]) / g.size
 
     fars = [far for far in FAR_GRID if measurable(far, faces.impostor)]
     ranks = [allowed_errors(far, faces.impostor) for far in fars]
@@ -292,11 +295,24 @@ def verify_matrix(embeddings: Scores, subject: Ints, subjects: int, progress: Pr
             psi = psi * impostor_scale(psi, matrix_dyads(last.dyads[last.level > t], far, sizes, faces.impostor))
         return float(tar), float(far), residuals(own, t), psi
 
-    points = []
+    # The same with every mated identity counted once, however many images it has.
+    mates = own.total > 0
+    mated = int(np.count_nonzero(mates))
+    weight = 1 / (mated * own.total[first.genuine_subject])  # of each genuine pair
+    even_below = np.concatenate([[0], np.bincount(bins_of(g), weight, first.histogram.size).cumsum()])
+
+    def even_at(far: float) -> float:
+        return 1 - float(even_below[edge_at(far)])
+
+    points, even = [], []
     for far, threshold in zip(fars, exact, strict=True):
         tar, attained, genuine_part, impostor_part = parts(threshold)
         psi = genuine_part - slope(tar_at, attained) * impostor_part
         points.append(Point(far, tar, attained, threshold, psi))
+        share = own.accepted[:, int(np.searchsorted(thresholds, threshold))] / np.maximum(own.total, 1)  # [S]
+        mean = float(share[mates].mean())
+        psi = np.where(mates, share - mean, 0.0) / mated - slope(even_at, attained) * impostor_part
+        even.append(Point(far, mean, attained, threshold, psi))
 
     _, _, genuine_part, impostor_part = parts(rate.threshold)
     steep = slope(tar_at, rate.value)
@@ -326,8 +342,9 @@ def verify_matrix(embeddings: Scores, subject: Ints, subjects: int, progress: Pr
     shown_edges = np.linspace(-1, 1, SCORE_BINS + 1)
     coarse = np.histogram(mids, shown_edges, weights=first.histogram.astype(np.float64))[0]
     shown = histogram(g, coarse, shown_edges)
-    mated = int(np.count_nonzero(own.total))
-    return Verification(g.size, faces.impostor, subjects, mated, tuple(points), equal, under, bound, det, shown)
+    return Verification(
+        g.size, faces.impostor, subjects, mated, tuple(points), tuple(even), equal, under, bound, det, shown
+    )
 
 
 def accepted_at_most(first: Passes, threshold: float) -> int:

@@ -2,6 +2,8 @@
 
     judge_pairs        a pair list with folds: accuracy by folds, TAR at FAR, EER, AUC      "ten folds"
     judge_matrix       every pair of a labelled set: TAR at FAR, EER, AUC                   "cross-matrix"
+                       "tar by identity" is the mean over identities of their own TAR: where one person has a large
+                       share of the genuine pairs (in LFW one of 1,680 has 58 %), "tar" is nearly that person's alone
     judge_rank         leave one out: rank-k identification in a closed gallery              "rank"
     judge_closed_set   a linear classifier on training embeddings, judged on test images     "closed set"
 
@@ -41,7 +43,7 @@ class Measured(NamedTuple):
     """One cell: what was measured, by what, how surely."""
 
     protocol: str  # ten folds | cross-matrix | rank | closed set
-    metric: str  # accuracy | tar | eer | auc | rank
+    metric: str  # accuracy | tar | tar by identity | eer | auc | rank
     at: float | None  # the FAR, or k
     value: float | None
     low: float | None  # 95 %, by subjects
@@ -137,6 +139,12 @@ def _verification(protocol: str, found: Verification, note: str = "") -> tuple[M
             rows.append(
                 _cell(protocol, "tar", far, point.value, point.influence, found.genuine, found.mated, point.attained,
                       point.threshold, note)
+            )  # fmt: skip
+    if protocol == "cross-matrix" and not few:
+        for point in found.even:
+            rows.append(
+                _cell(protocol, "tar by identity", point.far, point.value, point.influence, found.genuine, found.mated,
+                      point.attained, point.threshold, note)
             )  # fmt: skip
     for name, point in (("eer", found.eer), ("auc", found.auc)):
         if few:

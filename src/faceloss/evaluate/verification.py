@@ -10,6 +10,7 @@ FAR / 2 and 2 FAR):
 
     TAR at FAR f   1/G sum (1[g >= t] - TAR)  -  lambda / I sum (1[x >= t] - FAR)      the threshold is estimated, too
     EER            (-psi_TAR + lambda psi_FAR) / (1 + lambda)                          at the EER threshold
+    TAR by identity at FAR f   (TAR_s - mean TAR) / mated identities  -  lambda / I sum (1[x >= t] - FAR)
     AUC            1/G sum (P(x < g) - AUC)  +  1/I sum (P(g > x) - AUC)               placement values, ties one half
 """
 
@@ -67,6 +68,7 @@ class Verification(NamedTuple):
     subjects: int
     mated: int  # subjects with a genuine pair
     points: tuple[Point, ...]  # TAR at each measurable FAR of the grid
+    even: tuple[Point, ...]  # the same as a mean over identities (labelled sets only)
     eer: Point
     auc: Point
     auc_error: float  # bound on the error of AUC from binning; 0 where exact
@@ -183,4 +185,4 @@ def verify_pairs(score: Floats, same: NDArray[np.bool_], first: Ints, second: In
     edges = np.linspace(-1, 1, SCORE_BINS + 1)
     shown = histogram(g, np.histogram(np.clip(x, -1, 1), edges)[0].astype(np.float64), edges)
     mated = np.unique(first[same]).size
-    return Verification(g.size, x.size, subjects, mated, tuple(points), equal, under, 0.0, det, shown)
+    return Verification(g.size, x.size, subjects, mated, tuple(points), (), equal, under, 0.0, det, shown)

@@ -33,7 +33,7 @@ class Recipe(Frozen):
     dim: Count = 128
     size: Annotated[int, Field(ge=16, le=512)] = 64  # pixels, square RGB crops
     epochs: Count = 12
-    batch: Annotated[int, Field(ge=2)] = 128
+    batch: Annotated[int, Field(ge=2)] = 64
     images_per_identity: Annotated[int, Field(ge=2)] = 4  # K of the P x K batches; P = batch // K
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.1
