@@ -72,6 +72,7 @@ class Study:
                 "reasons": {"the file is cut off": refused} if refused else {}, "digest": f"{role:a<64}",
                 "overlap_identities": 5 if role == "train" else 0, "overlap_images": 61 if role == "train" else 0,
                 "groups": {},
+                "refused_files": [[f"someone/broken {i}.png", "the file is cut off"] for i in range(refused)],
             })  # fmt: skip
         return rows
 
@@ -153,7 +154,8 @@ class Study:
         m["value"] = value if measured else None
         m["low"], m["high"] = (max(value - half, 0.0), min(value + half, 1.0)) if measured else (None, None)
         m["attained"] = m["at"] * 0.98 if measured and m["metric"] == "tar" else None
-        return {**m, **extra}
+        note = {} if measured or extra["kind"] == "summary" else {"note": "too few impostor pairs"}
+        return {**m, **extra, **note}
 
     def differences(self, rows: list[Record]) -> list[Record]:
         sums = {(r["label"], r["test"], r["protocol"], r["metric"], r["at"]): r for r in rows if r["kind"] == "summary"}

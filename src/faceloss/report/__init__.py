@@ -1,10 +1,10 @@
 """From records to one self-contained page, and one picture of the answer. Sees only records; needs no torch."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from faceloss.errors import BadInput, CouldNotFinish
+from faceloss.errors import BadInput
+from faceloss.files import write_atomically
 
 __all__ = ["write_figure", "write_report"]
 
@@ -24,7 +24,7 @@ def write_report(runs: Path, progress: Callable[[str, int, int], None] = _silent
     from faceloss.report.records import read_records
 
     path = runs / "report.html"
-    _replace(path, page(read_records(runs), progress).encode("utf-8"))
+    write_atomically(path, page(read_records(runs), progress).encode("utf-8"))
     return path
 
 
@@ -43,22 +43,5 @@ def write_figure(records: Path, path: Path) -> Path:
     if key is None:
         raise BadInput(f"{folder / 'records.jsonl'}: nothing has been measured yet, so there is no answer to draw.")
     size = (9.6, max(0.42 * len(found.labels) + 1.1, 2.0))
-    _replace(path, png(charts.answer_figure(found, key), size=size, dpi=125))
+    write_atomically(path, png(charts.answer_figure(found, key), size=size, dpi=125))
     return path
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a reader sees the old file or the new one, never half of it."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with scratch.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CouldNotFinish(f"{path} could not be written: {reason}. Nothing that was there has changed.") from None

@@ -1,8 +1,9 @@
 """What the study says, in at most three sentences and the fixed words of the rules.
 
 The words are: better (worse), no difference found, not measurable, diverged. A label is ranked by one number only, the
-primary: TAR at the lowest measurable FAR of the first test with a full cross-matrix, or ten-fold accuracy where there
-are only pairs. EER and AUC are diagnostics and never rank.
+primary: TAR by identity (TAR where there is none) at FAR 1e-3 of the first test with a full cross-matrix, at the
+lowest measurable FAR above it where the test cannot carry 1e-3, or ten-fold accuracy where there are only pairs. It is
+fixed here, before any result is seen. EER and AUC are diagnostics and never rank.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from faceloss.report.records import Cell, Difference, Key, Records
 from faceloss.report.words import digits, interval, listed, metric, number, place, plural, power, signed
 
 DIAGNOSTIC = {"eer", "auc"}
+RANKING_FAR = 1e-3
 EXPLORE, CLAIM = 3, 5  # seeds from which a difference may be looked at, and claimed
 
 
@@ -23,12 +25,13 @@ def _choices(records: Records) -> list[Key]:
         everywhere = set().union(*(measured[k] for k in measured if k[:3] == key[:3]))
         if key.metric in DIAGNOSTIC or not labels or labels != everywhere:
             continue
-        full = key.metric == "tar" and key.protocol == "cross-matrix"
+        full = key.metric in ("tar", "tar by identity") and key.protocol == "cross-matrix"
         folds = key.metric == "accuracy" and key.protocol == "ten folds"
         by_kind[0 if full else 1 if folds else 2 if key.metric == "accuracy" else 3].append(key)
     first_test = by_kind[0][0].test if by_kind[0] else None
-    lowest_first = sorted((k for k in by_kind[0] if k.test == first_test), key=lambda k: k.at or 0.0)
-    return [*lowest_first, *by_kind[1], *by_kind[2], *by_kind[3]]
+    full_matrix = [k for k in by_kind[0] if k.test == first_test]
+    full_matrix.sort(key=lambda k: ((k.at or 0) < RANKING_FAR, abs((k.at or 0) - RANKING_FAR), k.metric == "tar"))
+    return [*full_matrix, *by_kind[1], *by_kind[2], *by_kind[3]]
 
 
 def primary(records: Records) -> Key | None:
@@ -130,17 +133,19 @@ def _main_sentence(records: Records, key: Key, rows: dict[str, Difference]) -> s
     if better:
         lead, others = better[0], better[1:]
         against = rows[lead].baseline
-        more = listed([f"{label} ({gap(label)})" for label in others])
+        more = listed([f"{label} ({gap(label)})" for label in others[:2]])
+        if len(others) > 2:
+            more = f"{more} and {len(others) - 2} more"
         too = f"; {more} {'was' if len(others) == 1 else 'were'} better too" if others else ""
         return (
             f"{where}{lead} was better than {against}: {metric(key)} is {shown(lead)} against {shown(against)}, "
             f"a difference of {gap(lead)}{too} {evidence}."
         )
     base = records.baseline
-    reached = f"reached {metric(key)} {shown(base)}" if cells.get(base) else f"has no {metric(key)} to compare with"
+    reached = f"{metric(key)} of {base} is {shown(base)}"
     if tested:
-        return f"{where}no loss was better than {base}, which {reached} {evidence}."
-    return f"{where}{base} {reached}; it has not been compared with another loss."
+        return f"{where}no loss was better than {base}: {reached} {evidence}."
+    return f"{where}{base} has not been compared with another loss: {reached}."
 
 
 def _rest(records: Records, rows: dict[str, Difference]) -> str:
@@ -178,11 +183,15 @@ def _certainty(records: Records, key: Key | None) -> str:
         parts = [f"{plural(n, 'seed')} are exploratory: a claim needs {CLAIM}"]
     else:
         parts = [f"With {plural(n, 'seed')} no claim can be made: {EXPLORE} seeds are exploratory, {CLAIM} a claim"]
-    if key is not None and key.metric == "tar":
-        beyond = [k for k in records.keys if k[:3] == key[:3] and (k.at or 0.0) < (key.at or 0.0)]
+    if key is not None and key.metric.startswith("tar"):
+        beyond = [
+            k for k in records.keys if (*k[:2], "tar") == k[:3] and k[:2] == key[:2] and (k.at or 0) < (key.at or 0)
+        ]
         refused = [k for k in beyond if not any(value(records, label, k) for label in records.labels)]
         if refused:
-            parts.append(f"FAR {listed([power(k.at or 0.0) for k in refused])} not measurable with these pairs")
+            below = f"{power(refused[0].at or 0.0)} and below" if len(refused) > 2 else ""
+            named = below or listed([power(k.at or 0.0) for k in refused])
+            parts.append(f"FAR {named} not measurable with these pairs")
     return f"{'; '.join(parts)}."
 
 

@@ -85,7 +85,7 @@ def det(records: Records) -> Callable[["Figure"], None] | None:
         power_ticks(axes.xaxis)
         power_ticks(axes.yaxis)
         axes.set_xlabel("FMR (false match rate)")
-        if key is not None and key.metric == "tar" and key.test == test and key.at:
+        if key is not None and key.metric.startswith("tar") and key.test == test and key.at:
             axes.axvline(key.at, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             axes.annotate(
                 f"FAR {power(key.at)}", (key.at, 0), (3, 4), xycoords=("data", "axes fraction"),
@@ -181,7 +181,7 @@ def _histograms(curves: list[Curve]) -> list[Curve]:
 
 PANELS = (
     ("accuracy", "Training accuracy"),
-    ("target_angle", "Angle to the own class (rad)"),
+    ("target_angle", "Angle to the own class (degrees)"),
     ("cross_entropy", "Margin-free cross-entropy (nats)"),
     ("val_eer", "Validation EER (diagnostic)"),
 )

@@ -20,7 +20,7 @@ def data(records: Records) -> list[Child]:
     header = head("Role", "Data", *numeric, per, *tail, "Digest of the contents")
     body = [
         row(
-            d.role, tag("td", d.name, class_="wrap"),
+            d.role, tag("td", d.name, tag("small", plural(d.pairs, "pair")) if d.pairs else None, class_="wrap"),
             *[tag("td", count(n), class_="n") for n in (d.images, d.identities)],
             tag("td", ", ".join(f"{n:g}" for n in d.images_per_identity) or "–", class_="n"),
             tag("td", count(d.refused), class_="n"), tag("td", _removed(d), class_="n"),
@@ -97,7 +97,7 @@ def reproduce(records: Records) -> list[Child]:
     command = records.study.command
     if command:
         parts.append(tag("pre", tag("code", shlex.join(command) if isinstance(command, list) else command)))
-    settings = {k: v for k, v in records.settings.items() if k not in ("title", "command")}
+    settings = _flat({k: v for k, v in records.settings.items() if k not in ("title", "command")})
     if settings:
         body = [
             row(tag("th", k.replace("_", " "), scope="row"), tag("td", _plain(v), class_="wrap"))
@@ -112,6 +112,15 @@ def reproduce(records: Records) -> list[Child]:
         parts += [tag("h3", "Hyperparameters"), _hyperparameters(records)]
     parts.append(tag("p", "This page is a function of records.jsonl with SHA-256 ", tag("code", records.digest), "."))
     return parts
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings one level deep; what a group repeats of the others is said once."""
+    flat = {k: v for k, v in settings.items() if not isinstance(v, dict)}
+    for group, inner in settings.items():
+        if isinstance(inner, dict):
+            flat |= {f"{group}: {k}": v for k, v in inner.items() if k not in flat or flat[k] != v}
+    return flat
 
 
 def _hyperparameters(records: Records) -> Safe:

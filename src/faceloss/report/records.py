@@ -60,6 +60,8 @@ class Data:
     overlap_identities: int | None = None
     overlap_images: int | None = None
     groups: dict[str, Any] = field(default_factory=dict)
+    refused_files: tuple[tuple[str, ...], ...] = ()  # (file, reason) of the first few
+    pairs: int | None = None  # of a pair list
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Cell:
     attained: Number = None
     seeds: int | None = None
     spread: Number = None
+    note: str = ""
 
     @property
     def key(self) -> Key:
@@ -213,7 +216,7 @@ class Records:
         """Every column, in the order in which tests appear; within a test from the easiest FAR to the hardest."""
         cells = [*self.summaries.values(), *self.results.values()]
         places = list(dict.fromkeys((cell.test, cell.protocol) for cell in cells))
-        metrics = ["accuracy", "tar", "rank", "eer", "auc"]
+        metrics = ["accuracy", "tar", "tar by identity", "rank", "eer", "auc"]
 
         def order(key: Key) -> tuple[int, int, str, float]:
             known = metrics.index(key.metric) if key.metric in metrics else len(metrics)

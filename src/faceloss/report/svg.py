@@ -105,6 +105,8 @@ def _settings(name: str) -> Iterator[None]:
         # A name may use letters that the font lacks; the page shows them in the reader's own font.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing")
         warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support")
+        # A figure that is too crowded is drawn crowded; every number is in the tables as well.
+        warnings.filterwarnings("ignore", message=r"constrained_layout not applied")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS | {"svg.hashsalt": f"faceloss {name}"})  # type: ignore[arg-type]
         yield

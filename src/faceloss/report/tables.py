@@ -12,6 +12,7 @@ from faceloss.report.words import (
     digits,
     duration,
     interval,
+    listed,
     memory,
     metric,
     number,
@@ -94,10 +95,31 @@ def _cost_cells(records: Records, label: str) -> list[Safe]:
     return [tag("td", text, class_="n group" if i == 0 else "n") for i, text in enumerate(shown)]
 
 
+def _refused(records: Records, key: Key) -> bool:
+    cells = [c for c in [*records.summaries.values(), *records.results.values()] if c.key == key]
+    return not any(c.measured for c in cells)
+
+
+def columns(records: Records) -> list[Key]:
+    """The keys of the one table: of several FARs that no loss can be measured at only the highest stands for all."""
+    keys: list[Key] = []
+    for key in records.keys:
+        last = keys[-1] if keys else None
+        if last is None or last[:3] != key[:3] or not (_refused(records, last) and _refused(records, key)):
+            keys.append(key)
+    return keys
+
+
+def _column(records: Records, key: Key) -> str:
+    below = any(k[:3] == key[:3] and (k.at or 0.0) < (key.at or 0.0) for k in records.keys)
+    name = metric(key).replace("FAR ", "FAR\u00a0")
+    return f"{name} and below" if below and key.metric != "rank" and _refused(records, key) else name
+
+
 def main_table(records: Records) -> Safe:
     """Rows are losses, columns every test side by side; the best on top, none left out."""
     key = answer.primary(records)
-    keys = records.keys
+    keys = columns(records)
     decimals = {k: digits(answer.spans(c for (_, n), c in records.summaries.items() if n == k)) for k in keys}
     rows = answer.compared(records, key)
     gap = digits(answer.spans(rows.values()), most=4)
@@ -118,7 +140,7 @@ def main_table(records: Records) -> Safe:
     costs = tag("th", "Cost of one run", tag("small", "median over seeds"), scope="colgroup", colspan=4, class_="group")
     names = [
         tag(
-            "th", metric(k).replace("FAR ", "FAR\u00a0"),
+            "th", _column(records, k),
             tag("small", "diagnostic") if k.metric in answer.DIAGNOSTIC else None,
             tag("small", "ranks") if k == key else None, scope="col", class_="n group" if k in first else "n",
         )
@@ -159,21 +181,33 @@ def all_results(records: Records) -> list[Child]:
     """Per test: every summary with attained FAR, pairs and effective n; values of each seed folded away."""
     parts: list[Child] = []
     for here in dict.fromkeys(k[:2] for k in records.keys):
-        keys = [k for k in records.keys if k[:2] == here]
+        keys = [k for k in columns(records) if k[:2] == here]
+        names = {k: _column(records, k) for k in keys}
         parts.append(tag("h3", place(keys[0])))
         cells = [records.summaries[x, k] for k in keys for x in records.labels if (x, k) in records.summaries]
         if cells:
-            parts.append(_summaries(cells, f"Summaries, {place(keys[0])}"))
+            parts.append(_summaries(cells, names, f"Summaries, {place(keys[0])}"))
         else:
             parts.append(tag("p", "No summary over seeds has been written for this test yet.", class_="note"))
+        parts.append(_notes([c for k in keys for c in records.results.values() if c.key == k and c.note]))
         seeds = [c for k in keys for c in records.results.values() if c.key == k]
         if seeds:
-            parts.append(tag("details", tag("summary", f"Values of each seed ({len(seeds)})"), _seeds(seeds)))
+            parts.append(tag("details", tag("summary", f"Values of each seed ({len(seeds)})"), _seeds(seeds, names)))
         gaps = [d for k in keys for d in records.differences.values() if d.key == k]
         if gaps:
             named = f"Differences to the baseline ({len(gaps)})"
-            parts.append(tag("details", tag("summary", named), _gaps(gaps)))
+            parts.append(tag("details", tag("summary", named), _gaps(gaps, names)))
     return parts
+
+
+def _notes(cells: list[Cell]) -> Safe | None:
+    """What the evaluation remarked on its numbers, each remark once with the measures it is about."""
+    about: dict[str, list[str]] = {}
+    for cell in cells:
+        names = about.setdefault(cell.note, [])
+        names += [metric(cell.key)] if metric(cell.key) not in names else []
+    items = [tag("li", f"{listed(names)}: {note}") for note, names in about.items()]
+    return tag("ul", items, class_="note") if items else None
 
 
 def _number_cells(cell: Cell, decimals: int) -> list[Safe]:
@@ -192,7 +226,7 @@ def _numeric(*names: str) -> list[Safe]:
     return [tag("th", name, scope="col", class_="n") for name in names]
 
 
-def _summaries(cells: list[Cell], name: str) -> Safe:
+def _summaries(cells: list[Cell], names: dict[Key, str], name: str) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
     header = head(
         "Measure", "Loss", *_numeric("Mean", "95 % interval", "Spread", "Seeds", "Attained FAR", "Pairs", "Effective n")
@@ -203,7 +237,7 @@ def _summaries(cells: list[Cell], name: str) -> Safe:
         d = decimals[cell.key]
         body.append(
             row(
-                tag("td", metric(cell.key) if cell.key != before else ""),
+                tag("td", names[cell.key] if cell.key != before else ""),
                 cell.label,
                 *_number_cells(cell, d),
                 tag("td", number(cell.spread, d) if cell.spread is not None else "–", class_="n"),
@@ -215,14 +249,14 @@ def _summaries(cells: list[Cell], name: str) -> Safe:
     return table(header, body, name=name)
 
 
-def _seeds(cells: list[Cell]) -> Safe:
+def _seeds(cells: list[Cell], names: dict[Key, str]) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
     header = head(
         "Measure", "Loss", *_numeric("Seed", "Value", "95 % interval", "Attained FAR", "Pairs", "Effective n")
     )
     body = [
         row(
-            metric(c.key), c.label, tag("td", "–" if c.seed is None else str(c.seed), class_="n"),
+            names[c.key], c.label, tag("td", "–" if c.seed is None else str(c.seed), class_="n"),
             *_number_cells(c, decimals[c.key]), *_support(c),
         )
         for c in cells
@@ -230,7 +264,7 @@ def _seeds(cells: list[Cell]) -> Safe:
     return table(header, body, name="Values of each seed")
 
 
-def _gaps(rows: list[Difference]) -> Safe:
+def _gaps(rows: list[Difference], names: dict[Key, str]) -> Safe:
     header = head(
         "Measure", "Loss", "Against", *_numeric("Difference", "95 % interval", "p", "p (Holm)", "Seeds"), "Verdict"
     )
@@ -239,7 +273,7 @@ def _gaps(rows: list[Difference]) -> Safe:
         places = digits(answer.spans(x for x in rows if x.key == d.key), most=4)
         body.append(
             row(
-                metric(d.key), d.label, d.baseline,
+                names[d.key], d.label, d.baseline,
                 tag("td", "–" if d.value is None else signed(d.value, places), class_="n"),
                 tag("td", interval(d.low, d.high, places, sign=True) or "–", class_="n"),
                 *[tag("td", "–" if p is None else f"{p:.3f}", class_="n") for p in (d.p, d.p_holm)],
@@ -278,6 +312,12 @@ def failures(records: Records) -> list[Child]:
             for d, reason, n in reasons
         ]
         parts += [tag("h3", "Files that were refused"), table(header, body, name="Files that were refused")]
+        files = [(d.role, *f[:2]) for d in records.data for f in d.refused_files if len(f) > 1]
+        if files:
+            header = head("Role", "File", "Reason")
+            body = [row(role, tag("td", f, class_="wrap"), tag("td", why, class_="wrap")) for role, f, why in files]
+            listing = table(header, body, name="Names of refused files")
+            parts.append(tag("details", tag("summary", f"Names of {plural(len(files), 'file')}"), listing))
     elif records.data:
         refused = sum(data.refused for data in records.data)
         parts.append(tag("p", f"{plural(refused, 'file')} refused." if refused else "No file was refused."))

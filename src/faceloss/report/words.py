@@ -21,7 +21,7 @@ def digits(spans: Iterable[float | None], most: int = 5) -> int:
 
 def number(value: float, decimals: int) -> str:
     """A number with a true minus sign, and no minus before a rounded zero."""
-    shown = f"{value:.{decimals}f}"
+    shown = f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
     return shown.lstrip("-") if float(shown) == 0 else shown.replace("-", MINUS)
 
 
@@ -52,8 +52,8 @@ def power(far: float) -> str:
 
 def metric(key: Key) -> str:
     """The name of a column within its test, e.g. ``TAR at FAR 1e-3``."""
-    if key.metric == "tar" and key.at is not None:
-        return f"TAR at FAR {power(key.at)}"
+    if key.metric.startswith("tar") and key.at is not None:
+        return f"TAR{key.metric[3:]} at FAR {power(key.at)}"
     if key.metric == "rank" and key.at is not None:
         return f"Rank {key.at:g}"
     return {"accuracy": "Accuracy", "tar": "TAR", "eer": "EER", "auc": "AUC", "rank": "Rank"}.get(
