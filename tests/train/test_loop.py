@@ -42,9 +42,7 @@ class Toy:
 
 def fresh(loss: str = "cosface", recipe: Recipe = RECIPE, **hyperparameters: object) -> State:
     net = nets.build(recipe.net, dim=recipe.dim, seed=1, input_size=recipe.size, **recipe.net_options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        head = losses.build(loss, dim=recipe.dim, classes=4, **hyperparameters)
+    head = losses.build(loss, dim=recipe.dim, classes=4, seed=1, **hyperparameters)
     return State(net, head, build_optimizer(net, head, recipe))
 
 

@@ -208,6 +208,8 @@ def _work(run: Run) -> str:
 
 
 def _in_workers(todo: list[Run], study: Study, out: Path, workers: int, board: Board) -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(study.recipe.threads))  # NumPy in the workers: they share the cores already
     context = multiprocessing.get_context("spawn")  # a forked torch can hang in its thread pool
     stop, messages = context.Event(), context.Queue()
     arguments = (study, out, stop, messages, os.getpid())

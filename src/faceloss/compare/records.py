@@ -139,7 +139,13 @@ def _summaries(
             if not seeds:
                 continue
             found = [results[label, seed][cell] for seed in seeds]
-            row: Record = {"kind": "summary", "label": label, "loss": losses[label], **cell._asdict(), "seeds": len(seeds)}
+            row: Record = {
+                "kind": "summary",
+                "label": label,
+                "loss": losses[label],
+                **cell._asdict(),
+                "seeds": len(seeds),
+            }
             row |= {"pairs": found[0]["pairs"], "status": found[0]["status"], "attained": found[0]["attained"]}
             row |= {"value": None, "low": None, "high": None, "spread": None, "effective": found[0]["effective"]}
             if all(record["value"] is not None for record in found):

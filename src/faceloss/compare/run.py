@@ -27,14 +27,11 @@ Show = Callable[[State, int, dict[str, float]], None]
 
 
 def build_state(run: Run, study: Study, classes: int) -> State:
-    """A fresh state. The network's weights depend on the seed only, so every loss starts from the same ones."""
+    """A fresh state. Weights and class vectors depend on the seed only, so every loss starts from the same ones."""
     recipe, device = study.recipe, resolve_device(study.recipe.device)
-    weights = key(run.seed, "net") % 2**62
-    net = nets.build(recipe.net, dim=recipe.dim, seed=weights, input_size=recipe.size, **recipe.net_options)
-    row = run.competitor
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(run.seed, "loss") % 2**62)
-        loss = losses.build(row.loss, dim=recipe.dim, classes=classes, **row.hyperparameters)
+    row, own = run.competitor, {name: key(run.seed, name) % 2**62 for name in ("net", "loss")}
+    net = nets.build(recipe.net, dim=recipe.dim, seed=own["net"], input_size=recipe.size, **recipe.net_options)
+    loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
     return State(net, loss, build_optimizer(net, loss, recipe))
 

@@ -1,0 +1,163 @@
+"""Miners against their definitions written as loops, on random batches."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faceloss.losses import mining
+
+MINERS = {
+    "all": mining.all_triplets,
+    "hard": mining.hard,
+    "semi_hard": mining.semi_hard,
+    "random": mining.random,
+    "distance_weighted": lambda d, y, g: mining.distance_weighted(d, y, g, dim=4),
+}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@st.composite
+def batches(draw):
+    """Distances between unit vectors and labels; any composition, single rows and single identities included."""
+    size = draw(st.integers(1, 12))
+    labels = torch.tensor(draw(st.lists(st.integers(0, 4), min_size=size, max_size=size)))
+    vectors = torch.randn(size, 4, generator=generator(draw(st.integers(0, 10**6))), dtype=torch.float64)
+    if draw(st.booleans()):
+        vectors = vectors.round()  # ties, duplicates and zeros
+    return torch.cdist(*[torch.nn.functional.normalize(vectors)] * 2), labels
+
+
+def pairs(labels):
+    rows = range(len(labels))
+    return [(a, p) for a in rows for p in rows if a != p and labels[a] == labels[p]]
+
+
+def others(labels, a):
+    return [n for n in range(len(labels)) if labels[n] != labels[a]]
+
+
+@pytest.mark.parametrize("name", MINERS)
+@given(batch=batches(), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_triplets_are_triplets(name, batch, seed):
+    distances, labels = batch
+    triplets = MINERS[name](distances, labels, generator(seed))
+    assert all(column.dtype == torch.int64 and column.ndim == 1 for column in triplets)
+    for a, p, n in zip(*(column.tolist() for column in triplets), strict=True):
+        assert a != p
+        assert labels[a] == labels[p] != labels[n]
+    again = MINERS[name](distances, labels, generator(seed))
+    assert all(torch.equal(one, two) for one, two in zip(triplets, again, strict=True))
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_all_is_all(batch):
+    distances, labels = batch
+    found = list(zip(*(column.tolist() for column in mining.all_triplets(distances, labels, generator())), strict=True))
+    assert sorted(found) == sorted((a, p, n) for a, p in pairs(labels) for n in others(labels, a))
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_hard_is_hardest(batch):
+    distances, labels = batch
+    anchor, positive, negative = mining.hard(distances, labels, generator())
+    wanted = [a for a in range(len(labels)) if others(labels, a) and any(a == b for b, _ in pairs(labels))]
+    assert anchor.tolist() == wanted
+    for a, p, n in zip(anchor.tolist(), positive.tolist(), negative.tolist(), strict=True):
+        assert distances[a, p] == max(distances[a, q] for b, q in pairs(labels) if a == b)
+        assert distances[a, n] == min(distances[a, m] for m in others(labels, a))
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_semi_hard_is_the_closest_beyond_the_positive(batch):
+    distances, labels = batch
+    anchor, positive, negative = mining.semi_hard(distances, labels, generator())
+    found = list(zip(anchor.tolist(), positive.tolist(), strict=True))
+    assert sorted(found) == sorted((a, p) for a, p in pairs(labels) if others(labels, a))
+    for a, p, n in zip(anchor.tolist(), positive.tolist(), negative.tolist(), strict=True):
+        farther = [distances[a, m] for m in others(labels, a) if distances[a, m] > distances[a, p]]
+        expected = min(farther) if farther else max(distances[a, m] for m in others(labels, a))
+        assert distances[a, n] == expected
+
+
+@given(batch=batches(), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_distance_weighted_respects_its_cutoff_and_skips_rows_without_candidates(batch, seed):
+    distances, labels = batch
+    anchor, positive, negative = mining.distance_weighted(distances, labels, generator(seed), dim=4)
+    assert (distances[anchor, negative] < 1.4).all()
+    with_candidate = [(a, p) for a, p in pairs(labels) if any(distances[a, n] < 1.4 for n in others(labels, a))]
+    assert sorted(zip(anchor.tolist(), positive.tolist(), strict=True)) == sorted(with_candidate)
+
+
+def test_random_draws_all_negatives_equally_often():
+    labels = torch.tensor([0, 0, 1, 2, 3, 4])
+    counts = torch.zeros(6)
+    for seed in range(2000):
+        drawn = mining.random(torch.zeros(6, 6), labels, generator(seed)).negative
+        counts += torch.bincount(drawn, minlength=6)
+    assert counts[:2].sum() == 0
+    expected = counts.sum() / 4
+    assert ((counts[2:] - expected) ** 2 / expected).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
+
+
+def uniform_sphere(n, dim, seed):
+    return torch.nn.functional.normalize(torch.randn(n, dim, generator=generator(seed), dtype=torch.float64))
+
+
+def test_distance_weighted_draws_all_distances_equally_often():
+    """Uniform points on the sphere in 4 dimensions: the histogram of drawn distances is flat on [.5, 1.4] (T20)."""
+    counts, plain = torch.zeros(6), torch.zeros(6)
+    edges = torch.linspace(0.5, 1.4, 7, dtype=torch.float64)
+    labels = torch.arange(400) // 2
+    for seed in range(16):
+        vectors = uniform_sphere(400, 4, seed)
+        distances = torch.cdist(vectors, vectors)
+        for histogram, miner in ((counts, MINERS["distance_weighted"]), (plain, mining.random)):
+            anchor, _, negative = miner(distances, labels, generator(seed))
+            drawn = distances[anchor, negative]
+            histogram += torch.histogram(drawn[(drawn >= 0.5) & (drawn < 1.4)], edges).hist.float()
+    share = counts / counts.sum()
+    assert (share - 1 / 6).abs().max() < 0.02, share
+    assert ((plain / plain.sum()) - 1 / 6).abs().max() > 0.08  # drawn evenly, far pairs dominate
+
+
+def test_distance_weighted_weights_are_those_of_the_paper():
+    """One anchor, two negatives: the odds are q(D2)/q(D1), with D below the floor counted as 0.5."""
+    dim = 5
+    for one, two in ((0.9, 1.1), (0.2, 0.8)):
+        distances = torch.full((4, 4), 0.1)
+        distances[0, 2], distances[0, 3] = one, two
+        distances[1, 2] = distances[1, 3] = 1.5  # the other anchor has no candidate
+
+        def density(d):
+            d = max(d, 0.5)
+            return d ** (dim - 2) * (1 - d * d / 4) ** ((dim - 3) / 2)
+
+        labels = torch.tensor([0, 0, 1, 2])
+        drawn = [mining.distance_weighted(distances, labels, generator(seed), dim=dim) for seed in range(3000)]
+        assert all(t.anchor.tolist() == [0] for t in drawn)
+        share = sum(t.negative.item() == 2 for t in drawn) / 3000
+        expected = density(two) / (density(one) + density(two))
+        assert math.isclose(share, expected, abs_tol=4 * 0.5 / math.sqrt(3000))
+        assert abs(expected - 0.5) > 0.08
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_distance_weighted_survives_512_dimensions(dtype):
+    """Log weights span 370 there: one row has a far candidate, another a near one, and neither is lost."""
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    distances = torch.full((6, 6), 1.45, dtype=dtype)
+    distances[0, 2] = distances[2, 0] = 0.3
+    distances[4, 3] = distances[3, 4] = 1.39
+    anchor, _, negative = mining.distance_weighted(distances, labels, generator(), dim=512)
+    assert dict(zip(anchor.tolist(), negative.tolist(), strict=True)) == {0: 2, 2: 0, 3: 4, 4: 3}

@@ -1,0 +1,70 @@
+"""The page on adding a loss is true: its file is a loss that conforms, and its test passes and can fail."""
+
+import importlib
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from faceloss import losses
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "conformance"))
+
+import loss_checks  # noqa: E402 - found through the line above
+
+PAGE = (HERE.parent / "docs" / "adding-a-loss.md").read_text(encoding="utf-8")
+FILE, TEST = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """The page's loss, in a folder laid over the package."""
+    (tmp_path / "sphereface_r.py").write_text(FILE, encoding="utf-8")
+    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
+    importlib.invalidate_caches()
+    yield "sphereface_r"
+    sys.modules.pop("faceloss.losses.sphereface_r", None)
+
+
+def test_the_file_is_all_it_takes(example):
+    assert example in losses.names()
+    about = losses.describe(example)
+    assert about.hyperparameters["m"].default == 1.5
+    assert "TPAMI 2022" in about.paper
+    assert losses.build(example, dim=8, classes=4, m=1.7).hyperparameters()["m"].item() == 1.7
+
+
+@pytest.mark.parametrize("check", loss_checks.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("gradient", ["straight-through", "exact"])
+def test_it_conforms(example, check, gradient):
+    make = partial(losses.build, example, gradient=gradient)
+    check(loss_checks.Case(example, make, losses.describe(example), straight_through=gradient == "straight-through"))
+
+
+def run_the_test(tmp_path, source):
+    """The page's test beside the shared fixtures, in a process of its own."""
+    (tmp_path / "sphereface_r.py").write_text(source, encoding="utf-8")
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (folder / "test_sphereface_r.py").write_text(TEST, encoding="utf-8")
+    overlay = f"\nfrom faceloss import losses\nlosses.__path__.append({str(tmp_path)!r})\n"
+    fixtures = (HERE / "losses" / "conftest.py").read_text(encoding="utf-8")
+    (folder / "conftest.py").write_text(fixtures + overlay, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "."]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_its_test_passes(tmp_path):
+    assert "2 passed" in run_the_test(tmp_path, FILE)
+
+
+def test_its_test_can_fail(tmp_path):
+    assert "2 failed" in run_the_test(tmp_path, FILE.replace("m * angle(cos)", "m + angle(cos)"))
+
+
+def test_the_example_is_not_shipped():
+    assert "sphereface_r" not in losses.names()
