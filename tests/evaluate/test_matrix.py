@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceloss.evaluate import matrix, metrics
+from faceloss.evaluate import matrix, metrics, passes
 from faceloss.evaluate.metrics import NotMeasurable
 from faceloss.evaluate.verification import verify_pairs
 
@@ -36,13 +36,13 @@ def exact_set(make_set):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(matrix, "ROWS", 7)
-    monkeypatch.setattr(matrix, "COLUMNS", 9)
+    monkeypatch.setattr(passes, "ROWS", 7)
+    monkeypatch.setattr(passes, "COLUMNS", 9)
 
 
 @pytest.mark.parametrize("kept", [0, 10**7])
 def test_the_matrix_is_all_pairs(exact_set, small_tiles, monkeypatch, kept):
-    monkeypatch.setattr(matrix, "KEPT", kept)
+    monkeypatch.setattr(passes, "KEPT", kept)
     e, labels = exact_set
     assert np.linalg.norm(e, axis=1) == pytest.approx(1)
     found = matrix.verify_matrix(e, labels, 40)
@@ -89,10 +89,11 @@ def test_influences_of_the_matrix_are_those_of_its_pairs(make_set, small_tiles):
 
 def test_binned_auc_keeps_its_bound(make_set, monkeypatch):
     embeddings, labels = make_set(identities=50, images=(2, 6))
-    monkeypatch.setattr(matrix, "BINS", 2**6)  # so coarse that the error shows
-    monkeypatch.setattr(matrix, "KEPT", 0)
+    for module in (passes, matrix):
+        monkeypatch.setattr(module, "BINS", 2**6)  # so coarse that the error shows
+    monkeypatch.setattr(passes, "KEPT", 0)
     coarse = matrix.verify_matrix(unit(embeddings), labels, 50)
-    monkeypatch.setattr(matrix, "KEPT", 10**7)
+    monkeypatch.setattr(passes, "KEPT", 10**7)
     exact = matrix.verify_matrix(unit(embeddings), labels, 50)
     error = abs(coarse.auc.value - exact.auc.value)
     assert 0 < error <= coarse.auc_error < 0.05
@@ -114,11 +115,11 @@ def test_order_of_the_images_does_not_matter(exact_set):
 
 def test_every_pair_is_seen_once(exact_set, small_tiles):
     e, labels = exact_set
-    faces = matrix.labelled_set(e, labels, 40)
+    faces = passes.labelled_set(e, labels, 40)
     seen = np.zeros((len(e), len(e)), dtype=int)
     genuine = 0
     done = []
-    for tile in matrix.tiles(faces, "count", lambda what, now, total: done.append((now, total))):
+    for tile in passes.tiles(faces, "count", lambda what, now, total: done.append((now, total))):
         seen[tile.rows, tile.columns] += 1 if tile.impostor is None else tile.impostor
         genuine += 0 if tile.genuine is None else int(tile.genuine.sum())
     different = faces.subject[:, None] != faces.subject[None, :]
