@@ -268,3 +268,26 @@ def test_a_full_disk_ends_with_a_sentence(faceloss: Cli, toy_faces: Path, tmp_pa
     assert "Traceback" not in done.stderr
     resumed = faceloss("resume", out)
     assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.faults
+def test_divergence_is_a_row_not_a_crash(faceloss: Cli, toy_faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    wild = ["--set", "clip=0", "--set", "warmup_epochs=0", "--set", "weight_decay=0"]
+    words = [word if word != "learning_rate=0.05" else "learning_rate=1e30" for word in SMALL]
+    done = faceloss("compare", "--data", toy_faces, "--losses", "softmax,center", *words, *wild, "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = {row["label"]: row for row in rows(out, "run")}
+    assert found["center"]["status"] == "diverged"
+    assert "step" in str(found["center"]["reason"])
+    assert "person_" in str(found["center"]["reason"])  # the offending batch is named
+    assert "diverged" in (out / "report.html").read_text()
+
+
+def test_a_budget_of_images_becomes_epochs(faceloss: Cli, toy_faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    words = [word for word in SMALL if word not in ("--epochs", "3")]
+    done = faceloss("compare", "--data", toy_faces, "--losses", "softmax", *words, "--budget", "0.2k", "--out", out)
+    assert done.returncode == 0, done.stderr
+    study, data = rows(out, "study")[0], rows(out, "data")[0]
+    assert study["epochs"] == 200 // int(data["images"]) > 0  # type: ignore[call-overload]

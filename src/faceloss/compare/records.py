@@ -179,8 +179,8 @@ def _differences(
     for cell in _cells(labels, results):
         family: list[Record] = []
         for label in labels:
-            if label == BASELINE:
-                continue
+            if label == BASELINE or not any(name == label for name, _ in states):
+                continue  # the baseline itself, or a loss none of whose runs is complete yet
             seeds = sorted(
                 seed
                 for name, seed in results
