@@ -20,8 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from faceloss.cli.compare import default_workers
-from faceloss.compare.engine import compare
+from faceloss.compare.engine import compare, default_workers
 from faceloss.compare.study import Study
 from faceloss.errors import FacelossError
 from faceloss.progress import Progress

@@ -1,17 +1,11 @@
 """``faceloss compare``: the main job."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),triplet"
-
-
-def default_workers() -> int:
-    """One single-threaded run per core."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @click.command()
@@ -69,6 +63,7 @@ def compare(
     The result is OUT/report.html (a page to read), OUT/records.jsonl (every number), and a trained model per run.
     A comparison that was interrupted goes on with `faceloss resume OUT`.
     """
+    from faceloss.compare.engine import default_workers
     from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Study, parse_loss, split_specifications
     from faceloss.progress import Progress

@@ -60,6 +60,11 @@ def compare(study: Study, out: Path, *, workers: int = 1, progress: Progress | N
         return assemble(out)
 
 
+def default_workers() -> int:
+    """One single-threaded run per core."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_study(out: Path) -> Study:
     """The study that the folder ``out`` holds.
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from faceloss import nets
 from faceloss.compare.engine import first_error
 from faceloss.compare.prepare import fractions
+from faceloss.compare.study import parse_value
 from faceloss.data.load import load_faces
 from faceloss.data.splits import split_identities
 from faceloss.errors import BadInput, unknown
@@ -44,7 +45,7 @@ def recipe_from(data: str, epochs: int | None, settings: tuple[str, ...]) -> Rec
                 known, key = fields, name.partition(".")[2]  # type: ignore[assignment]
         if known is not None and key not in known:
             raise BadInput(unknown("recipe setting", name, [*Recipe.model_fields, "augment.shift"]))
-        place[key] = _parse(text) if name != "step_epochs" else tuple(float(part) for part in text.split(","))
+        place[key] = parse_value(text) if name != "step_epochs" else tuple(float(part) for part in text.split(","))
     try:
         recipe = Recipe(**values)
     except ValidationError as error:
@@ -73,15 +74,3 @@ def resolve(recipe: Recipe, budget: str | None, data: str, tested: bool, progres
         train = split_identities(faces, seed=0, **fractions(tested)).train
         changes["epochs"] = max(1, math.floor(images / max(1, len(train.labels))))
     return recipe.model_copy(update=changes)
-
-
-def _parse(text: str) -> Any:
-    words = {"true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -61,8 +61,12 @@ def split_specifications(text: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part)
 
 
-def _value(text: str) -> Any:
-    """A hyperparameter from its text: int, float, bool, None or the text itself."""
+def parse_value(text: str) -> Any:
+    """A setting from its text: int, float, bool, None or the text itself.
+
+    >>> parse_value("3"), parse_value("1e-3"), parse_value("true"), parse_value("semi_hard")
+    (3, 0.001, True, 'semi_hard')
+    """
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -97,7 +101,7 @@ def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
         parameter, value = argument.split("=", 1)
         if parameter.strip() in hyperparameters:
             raise BadInput(f"In '{specification}', the parameter '{parameter.strip()}' is given twice.")
-        hyperparameters[parameter.strip()] = _value(value.strip())
+        hyperparameters[parameter.strip()] = parse_value(value.strip())
     return name, hyperparameters
 
 
