@@ -189,3 +189,10 @@ def test_influence_of_tar_by_identity_agrees_with_repeated_sampling() -> None:
         estimates.append(point.value)
         errors.append(float(np.sqrt(np.sum(point.influence**2))))
     assert 0.8 < np.mean(errors) / np.std(estimates) < 1.25
+
+
+def test_where_everybody_has_as_many_images_the_two_are_one(make_set):
+    embeddings, labels = make_set(identities=40, images=(4, 4))
+    found = matrix.verify_matrix(unit(embeddings), labels, 40)
+    assert found.points
+    assert found.even == ()

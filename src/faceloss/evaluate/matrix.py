@@ -109,7 +109,7 @@ def verify_matrix(embeddings: Scores, subject: Ints, subjects: int, progress: Pr
             psi = psi * impostor_scale(psi, matrix_dyads(last.dyads[last.level > t], far, sizes, faces.impostor))
         return float(tar), float(far), residuals(own, t), psi
 
-    # The same with every mated identity counted once, however many images it has.
+    # The same with every mated identity counted once, however many images it has (not given where all have as many).
     mates = own.total > 0
     mated = int(np.count_nonzero(mates))
     weight = 1 / (mated * own.total[first.genuine_subject])  # of each genuine pair
@@ -118,11 +118,14 @@ def verify_matrix(embeddings: Scores, subject: Ints, subjects: int, progress: Pr
     def even_at(far: float) -> float:
         return 1 - float(even_below[edge_at(far)])
 
+    balanced = np.unique(own.total[mates]).size == 1
     points, even = [], []
     for far, threshold in zip(fars, exact, strict=True):
         tar, attained, genuine_part, impostor_part = parts(threshold)
         psi = genuine_part - slope(tar_at, attained) * impostor_part
         points.append(Point(far, tar, attained, threshold, psi))
+        if balanced:
+            continue
         share = own.accepted[:, int(np.searchsorted(thresholds, threshold))] / np.maximum(own.total, 1)  # [S]
         mean = float(share[mates].mean())
         psi = np.where(mates, share - mean, 0.0) / mated - slope(even_at, attained) * impostor_part

@@ -68,7 +68,7 @@ class Verification(NamedTuple):
     subjects: int
     mated: int  # subjects with a genuine pair
     points: tuple[Point, ...]  # TAR at each measurable FAR of the grid
-    even: tuple[Point, ...]  # the same as a mean over identities (labelled sets only)
+    even: tuple[Point, ...]  # the same as a mean over identities, in labelled sets where that differs
     eer: Point
     auc: Point
     auc_error: float  # bound on the error of AUC from binning; 0 where exact
