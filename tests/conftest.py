@@ -60,7 +60,7 @@ def faceloss() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def real_faces() -> Path:
+def real_faces_folder() -> Path:
     """The folder of real face sets; skips, loudly, where it is absent."""
     if not REAL.is_dir():
         pytest.skip(f"REAL FACES ARE ABSENT ({REAL.name} beside the checkout): this test was not run")

@@ -6,12 +6,26 @@ from pathlib import Path
 import faceloss
 
 ROOT = Path(faceloss.__file__).parent
-ORDER = ["errors", "files", "progress", "data", "nets", "losses", "train", "evaluate", "compare", "report", "cli"]
+ORDER = [
+    "errors",
+    "files",
+    "progress",
+    "threads",
+    "data",
+    "nets",
+    "losses",
+    "train",
+    "evaluate",
+    "compare",
+    "report",
+    "cli",
+]
 # Narrower than the order: what a room may import of the package, and what it must never import from outside.
 ONLY = {
     "errors": set(),
     "files": {"errors"},
     "progress": set(),
+    "threads": set(),
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
     "losses": {"errors"},

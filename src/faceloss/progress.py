@@ -1,5 +1,6 @@
 """Progress a person can follow: one moving line on a terminal, a plain line now and then elsewhere."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class Progress:
         if self.terminal:
             filled = 20 * done // max(total, 1)
             line = f"[{'#' * filled}{'.' * (20 - filled)}] {100 * done // max(total, 1):3d} %  {what}"
+            line = line[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be moved over
             print("\r" + line.ljust(self.width), end="", file=self.stream, flush=True)
             self.width = len(line)
         else:

@@ -63,6 +63,9 @@ def compare(
     The result is OUT/report.html (a page to read), OUT/records.jsonl (every number), and a trained model per run.
     A comparison that was interrupted goes on with `faceloss resume OUT`.
     """
+    from faceloss.threads import single_threaded_numpy
+
+    single_threaded_numpy()
     from faceloss.compare.engine import default_workers
     from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Study, parse_loss, split_specifications

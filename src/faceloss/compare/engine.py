@@ -23,6 +23,7 @@ from faceloss.compare.study import Run, Study, competitors, plan
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.progress import Progress, clock
+from faceloss.threads import single_threaded_numpy
 from faceloss.train.loop import Stopped
 from faceloss.train.state import State
 
@@ -176,7 +177,7 @@ def _here(todo: list[Run], study: Study, bench: Bench, out: Path, board: Board) 
             except Stopped as error:
                 raise _stopped(out) from error
             board.done(_name(run))
-            if asked:
+            if asked and run is not todo[-1]:
                 raise _stopped(out)
 
 
@@ -213,8 +214,7 @@ def _work(run: Run) -> str:
 
 
 def _in_workers(todo: list[Run], study: Study, out: Path, workers: int, board: Board) -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(study.recipe.threads))  # NumPy in the workers: they share the cores already
+    single_threaded_numpy()
     context = multiprocessing.get_context("spawn")  # a forked torch can hang in its thread pool
     stop, messages = context.Event(), context.Queue()
     arguments = (study, out, stop, messages, os.getpid())
@@ -223,6 +223,7 @@ def _in_workers(todo: list[Run], study: Study, out: Path, workers: int, board: B
         _signals(stop.set),
     ):
         pending: dict[Future[str], Run] = {pool.submit(_work, run): run for run in todo}
+        complete = True
         try:
             while pending:
                 done, _ = wait(pending, timeout=0.3, return_when=FIRST_COMPLETED)
@@ -231,6 +232,8 @@ def _in_workers(todo: list[Run], study: Study, out: Path, workers: int, board: B
                     run = pending.pop(future)
                     if future.result() == "done":
                         board.done(_name(run))
+                    else:
+                        complete = False
         except BrokenProcessPool as error:
             raise CouldNotFinish(
                 "a worker process died (killed, or out of memory); what was done is saved. "
@@ -241,7 +244,7 @@ def _in_workers(todo: list[Run], study: Study, out: Path, workers: int, board: B
             for future in pending:
                 future.cancel()
             raise
-    if stop.is_set():
+    if not complete:
         raise _stopped(out)
 
 

@@ -17,6 +17,7 @@ from faceloss.evaluate import holm, paired_difference, summary, verdict
 from faceloss.files import write_atomically
 
 Record = dict[str, Any]
+STOPPED = {"diverged", "collapsed"}  # a network that holds one point or line has diverged as surely as one with NaN
 
 
 class Cell(NamedTuple):
@@ -192,7 +193,7 @@ def _differences(
             ended = {states[name, seed] for name, seed in states if name == label}
             row: Record = {"kind": "difference", "label": label, "loss": losses[label], "baseline": BASELINE}
             row |= {**cell._asdict(), "seeds": len(seeds), "value": None, "low": None, "high": None, "p": None}
-            row |= {"p_holm": None, "verdict": "diverged" if "diverged" in ended else "not measurable"}
+            row |= {"p_holm": None, "verdict": "diverged" if ended & STOPPED else "not measurable"}
             pairs = [(results[label, seed][cell], results[BASELINE, seed][cell]) for seed in seeds]
             known = all(a["value"] is not None and b["value"] is not None for a, b in pairs)
             has = all(cell.name in vectors[n, seed] for seed in seeds for n in (label, BASELINE))

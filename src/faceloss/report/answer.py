@@ -98,8 +98,8 @@ def compared(records: Records, key: Key | None) -> dict[str, Difference]:
 
 
 def seeds(records: Records, key: Key | None) -> int:
-    """Seeds behind the verdicts: the fewest of any comparison that was not stopped by divergence."""
-    rows = [d.seeds for d in compared(records, key).values() if d.verdict != "diverged" and d.seeds is not None]
+    """Seeds behind the verdicts: the fewest of any comparison that gave a number."""
+    rows = [d.seeds for d in compared(records, key).values() if d.value is not None and d.seeds is not None]
     return min(rows, default=len(finished(records, records.baseline)))
 
 

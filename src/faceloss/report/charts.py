@@ -199,5 +199,7 @@ def answer_figure(records: Records, key: Key) -> Callable[["Figure"], None]:
         values(records, key)(left)
         differences(records, key, labels=answer.ranked(records, key))(right)
         right.set_yticklabels([])
+        left.set_xlabel("mean, 95 % interval")  # the title names the measure; two long labels would overlap
+        right.set_xlabel(f"difference to {short(records.baseline)}")
 
     return draw

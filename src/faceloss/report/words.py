@@ -94,5 +94,16 @@ def plural(n: int, one: str, many: str = "") -> str:
 
 
 def short(name: str, most: int = 30) -> str:
-    """A name that fits into a figure."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """A name that fits into a figure: broken after a comma into lines of at most ``most``, cut only where that fails.
+
+    >>> short("arcface (s=30, m=0.3, gradient=straight-through)")
+    'arcface (s=30, m=0.3,\\ngradient=straight-through)'
+    """
+    lines = [""]
+    for part in name.replace(", ", ",\n").split("\n"):
+        joined = f"{lines[-1]} {part}".strip()
+        if len(joined) <= most or not lines[-1]:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return "\n".join(line if len(line) <= most else line[: most - 1] + "…" for line in lines[:2])
