@@ -23,18 +23,18 @@ FILE, TEST = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """The page's loss, in a folder laid over the package."""
-    (tmp_path / "sphereface_r.py").write_text(FILE, encoding="utf-8")
+    (tmp_path / "growing_margin.py").write_text(FILE, encoding="utf-8")
     monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
     importlib.invalidate_caches()
-    yield "sphereface_r"
-    sys.modules.pop("faceloss.losses.sphereface_r", None)
+    yield "growing_margin"
+    sys.modules.pop("faceloss.losses.growing_margin", None)
 
 
 def test_the_file_is_all_it_takes(example):
     assert example in losses.names()
     about = losses.describe(example)
-    assert about.hyperparameters["m"].default == 1.5
-    assert "TPAMI 2022" in about.paper
+    assert about.hyperparameters["m"].default == 0.5
+    assert "made up" in about.paper
     assert losses.build(example, dim=8, classes=4, m=1.7).hyperparameters()["m"].item() == 1.7
 
 
@@ -47,10 +47,10 @@ def test_it_conforms(example, check, gradient):
 
 def run_the_test(tmp_path, source):
     """The page's test beside the shared fixtures, in a process of its own."""
-    (tmp_path / "sphereface_r.py").write_text(source, encoding="utf-8")
+    (tmp_path / "growing_margin.py").write_text(source, encoding="utf-8")
     folder = tmp_path / "tests"
     folder.mkdir()
-    (folder / "test_sphereface_r.py").write_text(TEST, encoding="utf-8")
+    (folder / "test_growing_margin.py").write_text(TEST, encoding="utf-8")
     overlay = f"\nfrom faceloss import losses\nlosses.__path__.append({str(tmp_path)!r})\n"
     fixtures = (HERE / "losses" / "conftest.py").read_text(encoding="utf-8")
     (folder / "conftest.py").write_text(fixtures + overlay, encoding="utf-8")
@@ -63,8 +63,8 @@ def test_its_test_passes(tmp_path):
 
 
 def test_its_test_can_fail(tmp_path):
-    assert "2 failed" in run_the_test(tmp_path, FILE.replace("m * angle(cos)", "m + angle(cos)"))
+    assert "2 failed" in run_the_test(tmp_path, FILE.replace("m * (1 - cos)", "m * (1 + cos)"))
 
 
 def test_the_example_is_not_shipped():
-    assert "sphereface_r" not in losses.names()
+    assert "growing_margin" not in losses.names()

@@ -1,6 +1,7 @@
 """Miners against their definitions written as loops, on random batches."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from faceloss.losses import mining
 MINERS = {
     "all": mining.all_triplets,
     "hard": mining.hard,
+    "easy": mining.easy,
+    "hard_negative": mining.hard_negative,
     "semi_hard": mining.semi_hard,
     "random": mining.random,
     "distance_weighted": lambda d, y, g: mining.distance_weighted(d, y, g, dim=4),
@@ -74,6 +77,98 @@ def test_hard_is_hardest(batch):
     for a, p, n in zip(anchor.tolist(), positive.tolist(), negative.tolist(), strict=True):
         assert distances[a, p] == max(distances[a, q] for b, q in pairs(labels) if a == b)
         assert distances[a, n] == min(distances[a, m] for m in others(labels, a))
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_easy_is_the_closest_positive_and_the_closest_negative(batch):
+    distances, labels = batch
+    anchor, positive, negative = mining.easy(distances, labels, generator())
+    wanted = [a for a in range(len(labels)) if others(labels, a) and any(a == b for b, _ in pairs(labels))]
+    assert anchor.tolist() == wanted
+    for a, p, n in zip(anchor.tolist(), positive.tolist(), negative.tolist(), strict=True):
+        assert distances[a, p] == min(distances[a, q] for b, q in pairs(labels) if a == b)
+        assert distances[a, n] == min(distances[a, m] for m in others(labels, a))
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_hard_negative_is_the_closest_for_every_pair(batch):
+    distances, labels = batch
+    anchor, positive, negative = mining.hard_negative(distances, labels, generator())
+    found = list(zip(anchor.tolist(), positive.tolist(), strict=True))
+    assert sorted(found) == sorted((a, p) for a, p in pairs(labels) if others(labels, a))
+    for a, n in zip(anchor.tolist(), negative.tolist(), strict=True):
+        assert distances[a, n] == min(distances[a, m] for m in others(labels, a))
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_all_pairs_is_every_pair_once(batch):
+    distances, labels = batch
+    first, second, same = mining.all_pairs(distances, labels, generator())
+    rows = range(len(labels))
+    assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == [(i, j) for i in rows for j in rows if i < j]
+    assert same.tolist() == [bool(labels[i] == labels[j]) for i, j in zip(first, second, strict=True)]
+
+
+@given(batch=batches(), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_one_pair_each_is_two_faces_of_each_identity_that_has_them(batch, seed):
+    distances, labels = batch
+    first, second, same = mining.one_pair_each(distances, labels, generator(seed))
+    assert same.all()
+    assert (first != second).all()
+    assert torch.equal(labels[first], labels[second])
+    assert sorted(labels[first].tolist()) == [k for k in range(5) if (labels == k).sum() > 1]
+    again = mining.one_pair_each(distances, labels, generator(seed))
+    assert all(torch.equal(one, two) for one, two in zip((first, second, same), again, strict=True))
+
+
+def test_one_pair_each_draws_all_ordered_pairs_equally_often():
+    labels = torch.tensor([4, 0, 4, 1, 4])
+    counts = torch.zeros(5, 5)
+    for seed in range(1800):
+        first, second, _ = mining.one_pair_each(torch.zeros(5, 5), labels, generator(seed))
+        counts[first, second] += 1
+    drawn = counts[counts > 0]
+    assert len(drawn) == 6
+    assert counts.sum() == 1800
+    assert ((drawn - 300) ** 2 / 300).sum() < 20.5  # chi-square, 5 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("name", ["hard", "easy", "hard_negative", "semi_hard", "random"])
+@given(batch=batches())
+@settings(max_examples=30, deadline=None)
+def test_only_rows_without_a_positive_or_a_negative_are_skipped(name, batch):
+    distances, labels = batch
+    anchors = MINERS[name](distances, labels, generator()).anchor
+    wanted = {a for a, _ in pairs(labels) if others(labels, a)}
+    assert set(anchors.tolist()) == wanted
+
+
+@pytest.mark.parametrize("name", MINERS)
+@given(seed=st.integers(0, 10**6), closeness=st.sampled_from([0.0, 0.3, 1.0, 30.0]), single=st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_triplets_are_triplets_in_512_dimensions(name, seed, closeness, single):
+    """Where almost all distances are 1.41, and where faces of all identities lie on one spot, in either precision."""
+    dtype = torch.float32 if single else torch.float64
+    labels = torch.arange(12) % 4
+    x = torch.randn(12, 512, generator=generator(seed), dtype=dtype)
+    x = torch.nn.functional.normalize(closeness * x[:1] + (x if closeness < 30 else 0 * x))
+    distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    assert torch.isfinite(distances).all()
+    miner = MINERS[name] if name != "distance_weighted" else partial(mining.distance_weighted, dim=512)
+    a, p, n = miner(distances, labels, generator(seed))
+    assert torch.equal(labels[a], labels[p])
+    assert (a != p).all()
+    assert (labels[a] != labels[n]).all()
+    if name == "distance_weighted":
+        assert (distances[a, n] < 1.4).all()
+        close = (mining.negatives(labels) & (distances < 1.4)).any(1)
+        assert set(a.tolist()) == set(close.nonzero().squeeze(1).tolist())
+    else:
+        assert set(a.tolist()) == set(range(12))
 
 
 @given(batch=batches())

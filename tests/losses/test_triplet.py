@@ -23,10 +23,10 @@ def naive(mining, reduction):
         negatives = {a: [n for n in rows if labels[n] != labels[a]] for a in rows}
         if mining == "all":
             chosen = [(a, p, n) for a, p in pairs for n in negatives[a]]
-        elif mining == "hard":
-            chosen = []
+        elif mining in ("hard", "easy"):
+            chosen, pick = [], max if mining == "hard" else min
             for a in rows:
-                p = max((p for b, p in pairs if a == b), key=lambda p: d[a][p].item())
+                p = pick((p for b, p in pairs if a == b), key=lambda p: d[a][p].item())
                 chosen.append((a, p, min(negatives[a], key=lambda n: d[a][n].item())))
         else:
             chosen = []
@@ -37,14 +37,14 @@ def naive(mining, reduction):
         terms = [torch.relu(d[a][p] - d[a][n] + alpha) for a, p, n in chosen]
         active = sum(float(term.detach()) > 0 for term in terms)
         assert active > 0
-        assert active < len(terms) or mining == "hard"  # else "mean" and "active" cannot be told apart
+        assert active < len(terms) or mining in ("hard", "easy")  # else "mean" and "active" cannot be told apart
         return sum(terms) / (active if reduction == "active" else len(terms))
 
     return form
 
 
 @pytest.mark.parametrize("reduction", ["active", "mean"])
-@pytest.mark.parametrize("mining", ["semi_hard", "hard", "all"])
+@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "all"])
 def test_agrees_with_its_formula(agrees, mining, reduction):
     agrees(losses.build("triplet", dim=6, classes=4, mining=mining, reduction=reduction), naive(mining, reduction))
 
@@ -70,7 +70,7 @@ def test_by_hand():
         assert math.isclose(result.statistics["accuracy"].item(), 1 / 3, rel_tol=1e-9)
 
 
-@pytest.mark.parametrize("mining", ["semi_hard", "hard", "random", "all"])
+@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "random", "all"])
 def test_a_batch_without_triplets_gives_zero_with_zero_gradient(mining, batch):
     embeddings = batch[0][:4].clone().requires_grad_()
     for labels in (torch.arange(4), torch.zeros(4, dtype=torch.int64)):
@@ -78,6 +78,12 @@ def test_a_batch_without_triplets_gives_zero_with_zero_gradient(mining, batch):
         result.loss.backward()
         assert result.loss.item() == 0
         assert embeddings.grad.abs().max() == 0
+
+
+def test_easy_positives_are_never_dearer_than_hard_ones(batch):
+    """The same negatives, closer positives: anchors with one positive only make no difference, the others do."""
+    hard, easy = (losses.build("triplet", dim=6, classes=4, mining=m, reduction="mean") for m in ("hard", "easy"))
+    assert 0 < easy(*batch).loss.item() < hard(*batch).loss.item() - 0.01
 
 
 def test_a_collapsed_batch_gives_alpha():

@@ -20,7 +20,7 @@ class Hyperparameter(NamedTuple):
     """One keyword of a loss: its type ("float", "int", "bool" or "str"), its default and, for names, the choices."""
 
     type: str
-    default: float | str
+    default: float | str | None  # None: required, as nobody knows a value that suits
     choices: tuple[str, ...] = ()
 
 
@@ -81,7 +81,7 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
 
     Raises:
         BadInput: no loss of that name.
-        TypeError: a hyperparameter that the loss does not have.
+        TypeError: a hyperparameter that the loss does not have, or one that has no default and is not given.
         ValueError: a value of the wrong type or outside its range.
     """
     known = describe(name).hyperparameters
@@ -91,6 +91,11 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
         if given not in known:
             raise TypeError(unknown(f"hyperparameter of {name}", given, known))
         _check(given, value, known[given])
+    for required in (keyword for keyword, about in known.items() if about.default is None):
+        if required not in hyperparameters:
+            raise TypeError(
+                f"{name} needs a value for '{required}': no default is known; 'losses show {name}' says more."
+            )
 
     import torch  # here, so that names() and describe() stay free of it
 
@@ -117,6 +122,8 @@ def _defines_build(path: Path) -> bool:
 def _hyperparameter(loss: str, argument: ast.arg, default: ast.expr | None) -> Hyperparameter:
     """Type, default and choices of one keyword of ``build``, from its source."""
     kind = argument.annotation
+    if default is None and isinstance(kind, ast.Name) and kind.id in ("float", "int", "bool"):
+        return Hyperparameter(kind.id, None)
     if isinstance(default, ast.Constant | ast.UnaryOp):
         value = ast.literal_eval(default)
         if isinstance(kind, ast.Name) and kind.id in ("float", "int", "bool"):
@@ -125,7 +132,7 @@ def _hyperparameter(loss: str, argument: ast.arg, default: ast.expr | None) -> H
             return Hyperparameter("str", value, tuple(ast.literal_eval(kind.slice)))
     raise TypeError(
         f"{argument.arg} of the loss {loss} must be annotated as float, int, bool or Literal[...] of several strings, "
-        "and have a default written as a plain value."
+        "and have a default written as a plain value; a number may have none and is then required."
     )
 
 
@@ -137,7 +144,8 @@ def _check(name: str, value: Any, known: Hyperparameter) -> None:
         return
     types = {"float": (int, float), "int": (int,), "bool": (bool,)}[known.type]
     if not isinstance(value, types) or (isinstance(value, bool) and known.type != "bool"):
-        raise ValueError(f"{name} must be of type {known.type}, for example {known.default}; given {value!r}.")
+        example = "" if known.default is None else f", for example {known.default}"
+        raise ValueError(f"{name} must be of type {known.type}{example}; given {value!r}.")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number; given {value}.")
 

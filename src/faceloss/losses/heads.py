@@ -1,15 +1,31 @@
-"""Every classification loss is this head: rho * omega_j * psi(cos theta_j) + b_j, then the cross entropy."""
+"""Every loss of the softmax family is this head: rho * omega_j * psi(cos theta_j) + b_j, then the cross entropy."""
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from faceloss.losses.core import Loss, LossOutput, Number
+from faceloss.losses.class_vectors import ClassVectors, learnt
+from faceloss.losses.core import Batches, Loss, LossOutput, Number
 from faceloss.losses.operations import angle, cross_entropy, normalize
 
-Psi = Callable[..., Tensor]  # psi(cos [B], **hyperparameters) -> [B]
+Rule = Callable[..., Tensor]
+Seen = Mapping[str, Any]  # what a rule may ask for, by name
+
+OFFERED = (
+    "hyperparameters",
+    "norm",
+    "labels",
+    "generator",
+    "training",
+    "cos",
+    "margin",
+    "omega",
+    "weight",
+    "embeddings",
+)
 
 
 class Learnt(NamedTuple):
@@ -30,10 +46,22 @@ class ClassHead(Loss):
 
     Class vectors start as normal with norm about 1, whatever the loss, so that losses start alike.
 
+    ``psi``, ``others``, ``tau`` and ``vectors`` are functions, or modules where they have parameters or a memory. Each
+    is given, by the names of its parameters, what it asks for: hyperparameters by their names, or all of them as
+    "hyperparameters"; of the batch, "norm" ||x|| [B], "labels" [B], "generator" (purpose -> torch.Generator) and
+    "training"; for ``others`` also "cos" and "margin", c_y and psi(c_y) [B], and "omega" omega_y [B]; for ``vectors``
+    "weight" and "embeddings".
+
     Args:
         scale: rho. A :class:`Number` is fixed and becomes the hyperparameter "s"; :class:`Learnt` is trained;
-            "norm" is the norm of the embedding.
-        psi: the margin, a function of the target cosine [B] and of ``hyperparameters`` by name; none by default.
+            "norm" is the norm of the embedding; a module computes it from all cosines [B,K] and the labels, without
+            gradient.
+        psi: the margin, psi(target cosine [B], ...) -> [B]; none by default.
+        others: a rule for the wrong classes, others(omega_j c_j [B,K], ...) -> [B,K or more] in place of omega_j c_j;
+            the own column is not looked at. Not together with a bias.
+        tau: re-weights samples, tau(log p [B], ...) -> log of the changed probability [B].
+        vectors: where the class vectors come from, see :mod:`faceloss.losses.class_vectors`.
+        rows: number of learnt rows; by default one per class, 0 for none.
         gradient: "exact", or "straight-through": the margin changes the value but not the slope, d psi / d cos = 1.
         unit_classes: omega_j = 1; otherwise omega_j = ||w_j||.
         bias: whether there is a b_j; it starts at 0.
@@ -43,71 +71,140 @@ class ClassHead(Loss):
     "nats", mean of what the margin takes from the target logit; "scale", mean rho; "norm", mean ||x||.
     """
 
+    weight: Tensor | None
+
     def __init__(
         self,
         dim: int,
         classes: int,
         *,
-        scale: Number | Learnt | Literal["norm"],
-        psi: Psi | None = None,
+        scale: Number | Learnt | Literal["norm"] | nn.Module,
+        psi: Rule | None = None,
+        others: Rule | None = None,
+        tau: Rule | None = None,
+        vectors: Callable[..., ClassVectors] = learnt,
+        rows: int | None = None,
         gradient: Literal["exact", "straight-through"] = "exact",
         unit_classes: bool = True,
         bias: bool = False,
+        batches: Batches = "shuffled",
         hyperparameters: Mapping[str, Number] | None = None,
+        options: Mapping[str, Mapping[str, float]] | None = None,
     ):
-        margin = dict(hyperparameters or {})
-        fixed = {"s": scale} if isinstance(scale, Number) else {}
-        options = {"log_scale": {"weight_decay": 0.0}} if isinstance(scale, Learnt) else {}
-        super().__init__(dim, classes, batches="shuffled", hyperparameters=margin | fixed, options=options)
-        self.psi = psi
+        numbers = dict(hyperparameters or {}) | ({"s": scale} if isinstance(scale, Number) else {})
+        wishes = dict(options or {}) | ({"log_scale": {"weight_decay": 0.0}} if isinstance(scale, Learnt) else {})
+        super().__init__(dim, classes, batches=batches, hyperparameters=numbers, options=wishes)
+        if bias and others is not None:
+            raise TypeError("A rule for the other classes works on cosines; it cannot be combined with a bias.")
+        self.psi, self.others, self.tau, self.vectors = psi, others, tau, vectors
+        asking = {"psi": psi, "others": others, "tau": tau, "vectors": vectors}
+        self._asks = {
+            name: _asked(rule, name, [*numbers, *OFFERED]) for name, rule in asking.items() if rule is not None
+        }
         self.gradient = gradient
         self.unit_classes = unit_classes
         self.scale = scale
-        self._margin = tuple(margin)
-        self.weight = nn.Parameter(torch.randn(classes, dim) / dim**0.5)  # [K,D]
+        rows = classes if rows is None else rows
+        self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
         self.bias = nn.Parameter(torch.zeros(classes)) if bias else None
         if isinstance(scale, Learnt):
             Number(scale.initial, above=scale.floor).check("s")
             self.log_scale = nn.Parameter(torch.tensor(scale.initial - scale.floor).log())
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        weight = self.weight.to(embeddings.dtype)  # [K,D]
         norm = torch.linalg.vector_norm(embeddings, dim=1)  # [B]
-        rho = self._rho(norm)  # [] or [B]
+        numbers = self.hyperparameters()
+        batch = {"norm": norm, "labels": labels, "generator": self.generator, "training": self.training}
+        seen: dict[str, Any] = numbers | batch | {"hyperparameters": numbers}
+        weight = None if self.weight is None else self.weight.to(embeddings.dtype)  # [R,D]
+        drawn = self.vectors(**self._given("vectors", seen | {"weight": weight, "embeddings": embeddings}))
+        vectors = normalize(drawn.rows) if self.unit_classes else drawn.rows  # [C,D]
+        rho = self._rho(norm, embeddings, vectors, drawn.column)  # [] or [B]
 
-        features = embeddings if self.scale == "norm" else rho * normalize(embeddings)  # [B,D]
-        logits = features @ (normalize(weight) if self.unit_classes else weight).T  # [B,K]
+        scores = None  # [B,C]: omega_j c_j, made only where a rule wants it
+        if self.others is None:
+            features = embeddings if self.scale == "norm" else rho * normalize(embeddings)  # [B,D]
+            logits = _largest(features @ vectors.T, drawn.each)  # [B,C]
+        else:
+            scores = _largest(normalize(embeddings) @ vectors.T, drawn.each)
+            logits = rho.unsqueeze(-1) * scores
         if self.bias is not None:
             logits = logits + self.bias.to(logits.dtype)
-        index = labels.unsqueeze(1)
+        index = drawn.column.unsqueeze(1)
         target = logits.gather(1, index).squeeze(1)  # [B]
-        rest = logits.scatter(1, index, -torch.inf)  # [B,K]
-        others = rest.logsumexp(1)  # [B]: all of the batch x classes work, and it knows nothing of the margin
+        rest = logits.scatter(1, index, -torch.inf)  # [B,C]
+        plain = _log_sum_exp(rest)  # [B]: all of the batch x classes work, and it knows nothing of the margin
 
-        own = weight[labels]  # [B,D]
-        cos = (normalize(embeddings) * normalize(own)).sum(1)  # [B]
+        own, cos = self._own(embeddings, drawn)  # [B,D], [B]
+        omega = torch.ones_like(cos) if self.unit_classes else torch.linalg.vector_norm(own, dim=1)
         shift = torch.zeros_like(target)
+        margin = cos
         if self.psi is not None:
-            hyperparameters = self.hyperparameters()
-            taken = cos - self.psi(cos, **{name: hyperparameters[name] for name in self._margin})
-            omega = 1.0 if self.unit_classes else torch.linalg.vector_norm(own, dim=1)
+            margin = self.psi(cos, **self._given("psi", seen))
+            taken = cos - margin
             shift = rho * omega * (taken.detach() if self.gradient == "straight-through" else taken)
-        loss = cross_entropy(target - shift, others).mean()
+        others = plain
+        if self.others is not None and scores is not None:
+            changed = self.others(
+                scores, **self._given("others", seen | {"cos": cos, "margin": margin, "omega": omega})
+            )  # [B,C or more]
+            others = _log_sum_exp((rho.unsqueeze(-1) * changed).scatter(1, index, -torch.inf))
+        each = cross_entropy(target - shift, others)  # [B]
+        if self.tau is not None:
+            each = -self.tau(-each, **self._given("tau", seen))
+        loss = each.mean()
 
         with torch.no_grad():
             statistics = {
                 "accuracy": (target > rest.amax(1)).to(loss.dtype).mean(),
                 "target_angle": torch.rad2deg(angle(cos)).mean(),
-                "cross_entropy": cross_entropy(target, others).mean(),
+                "cross_entropy": cross_entropy(target, plain).mean(),
                 "nats": shift.mean(),
                 "scale": rho.mean(),
                 "norm": norm.mean(),
             }
         return LossOutput(loss, {name: value.detach() for name, value in statistics.items()})
 
-    def _rho(self, norm: Tensor) -> Tensor:
+    def _given(self, rule: str, seen: Seen) -> dict[str, Any]:
+        return {name: seen[name] for name in self._asks[rule]}
+
+    def _own(self, embeddings: Tensor, drawn: ClassVectors) -> tuple[Tensor, Tensor]:
+        """Each sample's own class vector [B,D] (the nearest, where there are several) and the cosine to it [B]."""
+        if drawn.each == 1:
+            own = drawn.rows[drawn.column]
+            return own, (normalize(embeddings) * normalize(own)).sum(1)
+        several = drawn.rows.view(-1, drawn.each, self.dim)[drawn.column]  # [B,each,D]
+        cos = (normalize(embeddings).unsqueeze(1) * normalize(several)).sum(2)  # [B,each]
+        nearest = cos.argmax(1, keepdim=True)
+        return several.gather(1, nearest.unsqueeze(2).expand(-1, 1, self.dim)).squeeze(1), cos.amax(1)
+
+    def _rho(self, norm: Tensor, embeddings: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
         if isinstance(self.scale, Number):
             return self.hyperparameters()["s"]
         if isinstance(self.scale, Learnt):
             return self.scale.floor + self.log_scale.exp()
+        if isinstance(self.scale, nn.Module):
+            with torch.no_grad():
+                computed: Tensor = self.scale(normalize(embeddings) @ vectors.T, labels)
+            return computed
         return norm
+
+
+def _asked(rule: Rule | Callable[..., ClassVectors], name: str, allowed: list[str]) -> tuple[str, ...]:
+    """The names that ``rule`` asks for; all but ``vectors`` are handed a tensor first, by position."""
+    asked = tuple(inspect.signature(rule.forward if isinstance(rule, nn.Module) else rule).parameters)
+    asked = asked if name == "vectors" else asked[1:]
+    unknown = sorted(set(asked) - set(allowed))
+    if unknown:
+        raise TypeError(f"{name} asks for '{unknown[0]}', which is none of: {', '.join(allowed)}.")
+    return asked
+
+
+def _largest(scores: Tensor, each: int) -> Tensor:
+    """[B,C*each] -> [B,C]: a class with several rows counts by its largest."""
+    return scores if each == 1 else scores.view(len(scores), -1, each).amax(2)
+
+
+def _log_sum_exp(rest: Tensor) -> Tensor:
+    """log sum exp over the other classes [B,C] -> [B]; where the own class is the only one: -inf, without gradient."""
+    return rest.logsumexp(1) if rest.shape[1] > 1 else rest.new_full((len(rest),), -torch.inf)

@@ -16,6 +16,7 @@ labels and is not divided by the number of active terms. A learned beta follows 
 the paper gives it its own rate of 0.1.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -40,16 +41,21 @@ def mine(distance: Tensor, labels: Tensor, generator: torch.Generator, *, dim: i
     return Pairs(torch.cat([anchor, anchor]), torch.cat([positive, negative]), torch.cat([same, ~same]))
 
 
+Cost = Callable[..., Tensor]  # of each pair: (distance [P], same [P], label [P], *, alpha, beta) -> [P]
+BetaMode = Literal["fixed", "learned", "per class"]
+
+
 def hinge(distance: Tensor, same: Tensor, label: Tensor, *, alpha: Tensor, beta: Tensor) -> Tensor:
     """max(0, alpha + D - beta) of the same identity, max(0, alpha - D + beta) of two, [P] -> [P]."""
     return (alpha + torch.where(same, distance - beta, beta - distance)).clamp_min(0)
 
 
 class LearnedBoundary(nn.Module):
-    """The same term with a trained beta: one for all, or one per class."""
+    """A cost with a trained beta: one for all, or one per class."""
 
-    def __init__(self, count: int, beta: float):
+    def __init__(self, cost: Cost, count: int, beta: float):
         super().__init__()
+        self.cost = cost
         self.beta = nn.Parameter(torch.full((count,), beta))  # [1] or [K]
 
     def of(self, labels: Tensor) -> Tensor:
@@ -57,11 +63,33 @@ class LearnedBoundary(nn.Module):
         return self.beta[labels if self.beta.numel() > 1 else torch.zeros_like(labels)]
 
     def forward(self, distance: Tensor, same: Tensor, label: Tensor, *, alpha: Tensor, nu: Tensor) -> Tensor:
-        return hinge(distance, same, label, alpha=alpha, beta=self.of(label).to(distance.dtype))
+        return self.cost(distance, same, label, alpha=alpha, beta=self.of(label).to(distance.dtype))
 
     def penalty(self, labels: Tensor, *, alpha: Tensor, nu: Tensor) -> Tensor:
         """nu times the mean boundary of the batch's labels."""
         return nu * self.of(labels).mean()
+
+
+def head(dim: int, classes: int, cost: Cost, *, alpha: float, beta: float, beta_mode: BetaMode, nu: float) -> Loss:
+    """The mean over the active pairs of ``cost``, with the boundary that ``beta_mode`` names."""
+    numbers = {"alpha": Number(alpha, low=0, high=2)}
+    boundary, pull = Number(beta, above=0, high=2), Number(nu, low=0)
+    boundary.check("beta")
+    pull.check("nu")
+    if beta_mode == "fixed" and nu:
+        raise ValueError(
+            f"nu acts on a learned beta only; give beta_mode 'learned' or 'per class', or nu 0 not {nu:g}."
+        )
+    make = partial(TupleHead, dim, classes, measure=measure, miner=partial(mine, dim=dim), reduction="active")
+    if beta_mode == "fixed":
+        return make(term=cost, hyperparameters=numbers | {"beta": boundary})
+    learned = LearnedBoundary(cost, classes if beta_mode == "per class" else 1, beta)
+    return make(
+        term=learned,
+        penalty=learned.penalty,
+        hyperparameters=numbers | {"nu": pull},
+        options={"term.beta": {"weight_decay": 0.0}},
+    )
 
 
 def build(
@@ -74,21 +102,4 @@ def build(
     nu: float = 0.0,
 ) -> Loss:
     """``alpha``: margin, in [0, 2]. ``beta``: boundary (at the start), in (0, 2]. ``nu``: pull on a learned beta."""
-    numbers = {"alpha": Number(alpha, low=0, high=2)}
-    boundary, pull = Number(beta, above=0, high=2), Number(nu, low=0)
-    boundary.check("beta")
-    pull.check("nu")
-    if beta_mode == "fixed" and nu:
-        raise ValueError(
-            f"nu acts on a learned beta only; give beta_mode 'learned' or 'per class', or nu 0 not {nu:g}."
-        )
-    make = partial(TupleHead, dim, classes, measure=measure, miner=partial(mine, dim=dim), reduction="active")
-    if beta_mode == "fixed":
-        return make(term=hinge, hyperparameters=numbers | {"beta": boundary})
-    learned = LearnedBoundary(classes if beta_mode == "per class" else 1, beta)
-    return make(
-        term=learned,
-        penalty=learned.penalty,
-        hyperparameters=numbers | {"nu": pull},
-        options={"term.beta": {"weight_decay": 0.0}},
-    )
+    return head(dim, classes, hinge, alpha=alpha, beta=beta, beta_mode=beta_mode, nu=nu)

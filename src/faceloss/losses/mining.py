@@ -48,16 +48,47 @@ def all_triplets(distances: Tensor, labels: Tensor, generator: torch.Generator) 
     return Triplets(anchor[pair], positive[pair], negative)
 
 
+def all_pairs(distances: Tensor, labels: Tensor, generator: torch.Generator) -> Pairs:
+    """Every pair of rows once."""
+    first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
+    return Pairs(first, second, labels[first] == labels[second])
+
+
+def one_pair_each(distances: Tensor, labels: Tensor, generator: torch.Generator) -> Pairs:
+    """Of each identity with two rows or more two of them, all equally likely: the N pairs of Sohn (2016)."""
+    order = torch.rand(len(labels), generator=generator, dtype=torch.float64).argsort().to(labels.device)
+    order = order[labels[order].argsort(stable=True)]  # by identity, at random within
+    label = labels[order]
+    begins = torch.ones_like(label, dtype=torch.bool)
+    begins[1:] = label[1:] != label[:-1]
+    start = (begins[:-1] & ~begins[1:]).nonzero().squeeze(1)
+    return Pairs(order[start], order[start + 1], torch.ones_like(start, dtype=torch.bool))
+
+
 def hard(distances: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets:
     """Batch-hard (Hermans et al. 2017): for each anchor its farthest positive and its closest negative.
 
     Anchors without a positive or without a negative are skipped.
     """
-    is_positive, is_negative = positives(labels), negatives(labels)
-    anchor = (is_positive.any(1) & is_negative.any(1)).nonzero().squeeze(1)
-    farthest = distances.masked_fill(~is_positive, -torch.inf).argmax(1)
+    farthest = distances.masked_fill(~positives(labels), -torch.inf).argmax(1)
+    return _with_closest_negative(distances, labels, farthest)
+
+
+def easy(distances: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets:
+    """Easy positives (Xuan et al. 2020): for each anchor its closest positive and its closest negative.
+
+    Anchors without a positive or without a negative are skipped.
+    """
+    closest = distances.masked_fill(~positives(labels), torch.inf).argmin(1)
+    return _with_closest_negative(distances, labels, closest)
+
+
+def hard_negative(distances: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets:
+    """For each ordered pair of one identity the negative closest to its first."""
+    anchor, positive = positives(labels).nonzero(as_tuple=True)
+    is_negative = negatives(labels)
     closest = distances.masked_fill(~is_negative, torch.inf).argmin(1)
-    return Triplets(anchor, farthest[anchor], closest[anchor])
+    return _where(is_negative.any(1)[anchor], anchor, positive, closest[anchor])
 
 
 def semi_hard(distances: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets:
@@ -107,6 +138,14 @@ def distance_weighted(
     log_weights = (-log_density).masked_fill(~candidate, -torch.inf)
     anchor, positive = positives(labels).nonzero(as_tuple=True)
     return _where(candidate[anchor].any(1), anchor, positive, _draw(log_weights[anchor], generator))
+
+
+def _with_closest_negative(distances: Tensor, labels: Tensor, positive: Tensor) -> Triplets:
+    """Each row as anchor with ``positive`` [B] and its closest negative; rows without either are left out."""
+    is_negative = negatives(labels)
+    closest = distances.masked_fill(~is_negative, torch.inf).argmin(1)
+    anchor = torch.arange(len(labels), device=labels.device)
+    return _where(positives(labels).any(1) & is_negative.any(1), anchor, positive, closest)
 
 
 def _draw(log_weights: Tensor, generator: torch.Generator) -> Tensor:

@@ -38,6 +38,16 @@ def add_angle(cos: Tensor, m: Tensor) -> Tensor:
     return cos * torch.cos(m) - sine(cos) * torch.sin(m)
 
 
+def falling_cos(angle: Tensor) -> Tensor:
+    """cos on [0, pi], continued downwards: (-1)^k cos(angle) - 2k on [k pi, (k+1) pi]; falling, without a jump.
+
+    >>> falling_cos(torch.tensor([0.0, torch.pi, 1.5 * torch.pi, 2 * torch.pi])).round(decimals=3).tolist()
+    [1.0, -1.0, -2.0, -3.0]
+    """
+    turns = (angle.detach() / torch.pi).floor()
+    return (1 - 2 * turns.remainder(2)) * torch.cos(angle) - 2 * turns
+
+
 def distances(vectors: Tensor) -> Tensor:
     """Euclidean distances [B,B] between the rows of ``vectors`` [B,D]; equal rows: exactly 0, with gradient 0.
 

@@ -5,10 +5,12 @@
 d = squared Euclidean distance of the normalized embeddings (= 2 - 2 cos), a anchor, p another face of the same
 identity, n a face of another identity, alpha margin. ``mining`` names the triplets: for each ordered pair (a,p) of the
 batch "semi_hard" takes the closest n farther than p, "random" any n, "all" every n; "hard" takes, for each a, the
-farthest p and the closest n. ``reduction`` "active" divides by the number of triplets above 0 only, "mean" by all.
+farthest p and the closest n; "easy", for each a, the closest p and the closest n. ``reduction`` "active" divides by the
+number of triplets above 0 only, "mean" by all.
 
 Paper: Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015, eq. 3; "hard" from
-Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017.
+Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017; "easy" from Xuan et al., "Improved
+Embeddings with Easy Positive Triplet Mining", WACV 2020 (from memory).
 Batches: identity-balanced.
 Deviations: the paper sums and draws semi-hard negatives from batches of 1,800 faces; here a pair without a semi-hard
 negative takes the farthest negative of the batch, and the sum is divided by the active triplets.
@@ -39,13 +41,14 @@ def build(
     classes: int,
     *,
     alpha: float = 0.2,
-    mining: Literal["semi_hard", "hard", "random", "all"] = "semi_hard",
+    mining: Literal["semi_hard", "hard", "easy", "random", "all"] = "semi_hard",
     reduction: Literal["active", "mean"] = "active",
 ) -> Loss:
     """``alpha``: margin on the squared distance, in [0, 4]. ``mining``, ``reduction``: see above."""
     miner: dict[str, miners.Miner] = {
         "semi_hard": miners.semi_hard,
         "hard": miners.hard,
+        "easy": miners.easy,
         "random": miners.random,
         "all": miners.all_triplets,
     }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from faceloss.losses.core import Batches, Loss, LossOutput, Number
 from faceloss.losses.mining import Miner, Triplets, negatives, positives
@@ -33,14 +33,16 @@ class TupleHead(Loss):
             distances of the anchor to the two; for pairs ``term(distance [P], same [P], label [P], **hyperparameters)``
             also gets the label of the first. May be a module with parameters of its own.
         reduction: by what the sum of the terms is divided, see :func:`reduce`.
+        project: a trained map of the embeddings that comes first, [B,D] -> [B,D']; none by default.
         penalty: added to the loss, ``penalty(labels [B], **hyperparameters)``; none by default.
         options: as :meth:`Loss.optimizer_options`, e.g. for a parameter "term.beta".
 
     A batch in which the miner finds nothing gives 0 with zero gradient.
 
     Statistics: "accuracy", share of rows whose closest other row has the same label; "target_angle", mean angle
-    between rows of one identity, in degrees; "active", share of tuples with a term above 0; "positive_distance" and
-    "negative_distance", means over all pairs of the batch; "norm", mean ||x||. A mean over nothing is nan.
+    between rows of one identity (after ``project``), in degrees; "active", share of tuples with a term above 0;
+    "positive_distance" and "negative_distance", means over all pairs of the batch; "norm", mean ||x||. A mean over
+    nothing is nan.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class TupleHead(Loss):
         term: Callable[..., Tensor],
         reduction: Reduction,
         hyperparameters: Mapping[str, Number],
+        project: nn.Module | None = None,
         penalty: Callable[..., Tensor] | None = None,
         batches: Batches = "identity-balanced",
         options: Mapping[str, Mapping[str, float]] | None = None,
     ):
         super().__init__(dim, classes, batches=batches, hyperparameters=hyperparameters, options=options)
+        self.project = project
         self.measure = measure
         self.miner = miner
         self.term = term
@@ -65,7 +69,8 @@ class TupleHead(Loss):
         self.penalty = penalty
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        distances = self.measure(embeddings)  # [B,B]
+        points = embeddings if self.project is None else self.project(embeddings)  # [B,D']
+        distances = self.measure(points)  # [B,B]
         tuples = self.miner(distances.detach(), labels, self.generator("mining"))
         hyperparameters = self.hyperparameters()
         if isinstance(tuples, Triplets):
@@ -78,12 +83,13 @@ class TupleHead(Loss):
         loss = reduce(values, self.reduction)
         if self.penalty is not None:
             loss = loss + self.penalty(labels, **hyperparameters)
-        return LossOutput(loss, {"active": _mean(values.detach() > 0), **_describe(distances, embeddings, labels)})
+        statistics = {"active": _mean(values.detach() > 0), **describe(distances, points, labels)}
+        return LossOutput(loss, statistics | {"norm": _mean(torch.linalg.vector_norm(embeddings.detach(), dim=1))})
 
 
 @torch.no_grad()
-def _describe(distances: Tensor, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """What the batch looks like, whatever the miner and the margin are."""
+def describe(distances: Tensor, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """What the batch looks like, whatever the miner and the margin are: the statistics of :class:`TupleHead`."""
     same, different = positives(labels), negatives(labels)
     closest = distances.detach().clone().fill_diagonal_(torch.inf).argmin(1)
     others = labels.numel() > 1

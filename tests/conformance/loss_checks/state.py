@@ -61,6 +61,8 @@ def _moved(loss: Loss, name: str) -> float:
     """A value of a hyperparameter other than the present one, within its range."""
     present = float(loss.hyperparameters()[name])
     for candidate in (0.8 * present + 0.01, 0.5 * present, present + 1e-3):
+        if math.isclose(candidate, present):
+            continue
         try:
             copy.deepcopy(loss).set_hyperparameters({name: candidate})
         except ValueError:

@@ -1,0 +1,60 @@
+"""ArcNegFace: ArcFace, and wrong classes count the more the nearer their cosine is to the target's.
+
+    loss = mean of -log( exp(s psi(c_y)) / ( exp(s psi(c_y)) + sum_{j != y} exp(s (t_j c_j + t_j - 1)) ) )
+    t_j = alpha exp( -(c_j - psi(c_y))^2 / sigma )
+
+c_j [B,K] cosine between embedding and class vector j, both normalized; psi(c) = cos(theta + m) as in ArcFace, with its
+rule "subtract" beyond pi, m in radians; s scale; alpha and sigma height and width of the weight; y [B] label.
+``gradient`` "detached" holds t_j constant, as the released code does; "exact" differentiates it.
+
+Paper: Liu et al., "Towards Flops-constrained Face Recognition", ICCV Workshops 2019; defaults of the public code.
+Batches: shuffled.
+Deviations: none.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from faceloss.losses.arcface import subtract
+from faceloss.losses.core import Loss, Number
+from faceloss.losses.heads import ClassHead
+
+
+def weigh(scores: Tensor, margin: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """t c + t - 1, [B,K] -> [B,K]."""
+    t = alpha * torch.exp(-(scores - margin.unsqueeze(1)).square() / sigma)
+    return t * scores + t - 1
+
+
+def weigh_detached(scores: Tensor, margin: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """t c + t - 1 with t held constant, [B,K] -> [B,K]."""
+    t = alpha * torch.exp(-(scores - margin.unsqueeze(1)).square() / sigma).detach()
+    return t * scores + t - 1
+
+
+def build(
+    dim: int,
+    classes: int,
+    *,
+    s: float = 64.0,
+    m: float = 0.5,
+    alpha: float = 1.2,
+    sigma: float = 2.0,
+    gradient: Literal["detached", "exact"] = "detached",
+) -> Loss:
+    """``s``: scale, above 0. ``m``: radians, in [0, pi]. ``alpha``, ``sigma``: above 0. ``gradient``: see above."""
+    return ClassHead(
+        dim,
+        classes,
+        scale=Number(s, above=0),
+        psi=subtract,
+        others=weigh_detached if gradient == "detached" else weigh,
+        hyperparameters={
+            "m": Number(m, low=0, high=math.pi),
+            "alpha": Number(alpha, above=0),
+            "sigma": Number(sigma, above=0),
+        },
+    )

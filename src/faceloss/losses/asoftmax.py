@@ -1,0 +1,34 @@
+"""A-Softmax (SphereFace): the target's angle is multiplied; class vectors are normalized, embeddings are not.
+
+    loss = mean of -log( exp(z_y) / ( exp(z_y) + sum_{j != y} exp(||x|| cos theta_j) ) )
+    z_y = ||x|| (lam cos theta_y + psi(theta_y)) / (1 + lam)
+    psi(theta) = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
+
+x [B,D] embedding as it comes, theta_j [B,K] angle between it and class vector j, no bias; m factor; lam weight of the
+plain cosine; y [B] label. psi is continuous, falling and at most cos for every real m >= 1. The released training
+starts at a large ``lam`` and lowers it: max(5, 1000 / (1 + 0.12 i)) at step i, which is 5 from step 1,659 on.
+
+Paper: Liu et al., "SphereFace: Deep Hypersphere Embedding for Face Recognition", CVPR 2017, eq. 7, and its released
+training code, which ends at lam = 5.
+Batches: shuffled.
+Deviations: the gradient is the derivative; the released code rescales the target's. m need not be a whole number. The
+default of lam is the end of the released schedule; the schedule itself is the training's. At cos = +-1 exactly the
+slope of psi is taken as 0.
+"""
+
+from torch import Tensor
+
+from faceloss.losses.core import Loss, Number
+from faceloss.losses.heads import ClassHead
+from faceloss.losses.operations import angle, falling_cos
+
+
+def psi(cos: Tensor, m: Tensor, lam: Tensor) -> Tensor:
+    """(lam cos theta + psi(theta)) / (1 + lam), [B] -> [B]."""
+    return (lam * cos + falling_cos(m * angle(cos))) / (1 + lam)
+
+
+def build(dim: int, classes: int, *, m: float = 4.0, lam: float = 5.0) -> Loss:
+    """``m``: factor on the angle, at least 1. ``lam``: weight of the plain cosine, at least 0."""
+    numbers = {"m": Number(m, low=1), "lam": Number(lam, low=0)}
+    return ClassHead(dim, classes, scale="norm", psi=psi, hyperparameters=numbers)

@@ -1,0 +1,103 @@
+"""One yes-or-no question for each class in place of one softmax over all: the head of SphereFace2, UniFace and USS."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from faceloss.losses.class_vectors import ClassVectors, learnt
+from faceloss.losses.core import Loss, LossOutput, Number
+from faceloss.losses.operations import angle, cross_entropy, normalize
+
+Numbers = Mapping[str, Tensor]
+Change = Callable[[Tensor, Numbers], Tensor]  # (cosines, hyperparameters) -> cosines
+
+
+class BinaryHead(Loss):
+    """K logistic losses with one bias for all.
+
+    With c_j the cosine between embedding and class vector j:
+
+        loss = mean over the batch of  yes * softplus(-(s psi(c_y) + b)) + no * sum_{j != y} softplus(s phi(c_j) + b)
+
+    It is no :class:`ClassHead`, because classes do not compete: there is no sum over classes inside a logarithm.
+
+    Args:
+        scale, scale_name: s and the hyperparameter's name, which in a sum must differ from another term's.
+        psi, phi: what the target cosine [B] and the other cosines [B,K] become; they see all hyperparameters.
+        weigh: the factors yes and no, from the hyperparameters; 1 and 1 by default.
+        bias: the start of b, which is learnt and not decayed.
+        vectors, rows: as in :class:`ClassHead`; ``vectors`` gets ``weight``, ``embeddings`` and ``labels`` by position,
+            or without a weight the other two.
+        shift: is added to b, from the other classes' logits s phi(c_j) [B,K] with the own class at -inf.
+        gradient: "exact", or "straight-through": psi and phi change values but not slopes.
+
+    Statistics: "accuracy", share of targets with the largest cosine; "target_angle", mean theta_y in degrees;
+    "cross_entropy", that of softmax at scale s without margin; "scale"; "norm", mean ||x||; "bias".
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        dim: int,
+        classes: int,
+        *,
+        scale: Number,
+        scale_name: str = "s",
+        psi: Change,
+        phi: Change,
+        bias: float,
+        weigh: Callable[[Numbers], tuple[Tensor | float, Tensor | float]] = lambda numbers: (1.0, 1.0),
+        vectors: Callable[..., ClassVectors] = learnt,
+        rows: int | None = None,
+        shift: Callable[[Tensor], Tensor] | None = None,
+        gradient: Literal["exact", "straight-through"] = "exact",
+        hyperparameters: Mapping[str, Number] | None = None,
+    ):
+        numbers = dict(hyperparameters or {}) | {scale_name: scale}
+        options = {"bias": {"weight_decay": 0.0}}
+        super().__init__(dim, classes, batches="shuffled", hyperparameters=numbers, options=options)
+        self.psi, self.phi, self.weigh, self.vectors, self.shift = psi, phi, weigh, vectors, shift
+        self.gradient = gradient
+        self._scale = scale_name
+        rows = classes if rows is None else rows
+        self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        numbers = self.hyperparameters()
+        s = numbers[self._scale]
+        if self.weight is None:
+            drawn = self.vectors(embeddings, labels)
+        else:
+            drawn = self.vectors(self.weight.to(embeddings.dtype), labels)
+        index = drawn.column.unsqueeze(1)
+        scores = normalize(embeddings) @ normalize(drawn.rows).T  # [B,C]
+        cos = (normalize(embeddings) * normalize(drawn.rows[drawn.column])).sum(1)  # [B]
+
+        target = s * self._changed(self.psi, cos, numbers)
+        others = (s * self._changed(self.phi, scores, numbers)).scatter(1, index, -torch.inf)
+        bias = self.bias.to(cos.dtype)
+        if self.shift is not None:
+            bias = bias + self.shift(others.detach())
+        yes, no = self.weigh(numbers)
+        loss = (-yes * logsigmoid(target + bias) - no * logsigmoid(-(others + bias)).sum(1)).mean()
+
+        with torch.no_grad():
+            plain = (s * scores).scatter(1, index, -torch.inf)  # [B,C]
+            statistics = {
+                "accuracy": (s * cos > plain.amax(1)).to(loss.dtype).mean(),
+                "target_angle": torch.rad2deg(angle(cos)).mean(),
+                "cross_entropy": cross_entropy(s * cos, plain.logsumexp(1)).mean(),
+                "scale": s.clone(),
+                "norm": torch.linalg.vector_norm(embeddings, dim=1).mean(),
+                "bias": bias.clone(),
+            }
+        return LossOutput(loss, {name: value.detach() for name, value in statistics.items()})
+
+    def _changed(self, change: Change, cosines: Tensor, numbers: Numbers) -> Tensor:
+        changed = change(cosines, numbers)
+        return cosines + (changed - cosines).detach() if self.gradient == "straight-through" else changed

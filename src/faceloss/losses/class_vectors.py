@@ -1,0 +1,100 @@
+"""Where the class vectors of a head come from: all learnt ones, a sample of them, several per class, the batch itself.
+
+A source is a function or module called with those of ``weight`` [R,D] (the head's learnt rows), ``embeddings`` [B,D],
+``labels`` [B], ``generator``, ``training`` and the head's hyperparameters that its parameters name.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from faceloss.losses.operations import normalize
+
+
+class ClassVectors(NamedTuple):
+    """The vectors that a batch is compared with."""
+
+    rows: Tensor  # [C*each,D]: ``each`` rows in a row for each of C classes
+    column: Tensor  # [B] in 0 .. C-1: the own class of each sample
+    each: int = 1  # a class's logit is the largest of its rows
+
+
+def learnt(weight: Tensor, labels: Tensor) -> ClassVectors:
+    """All rows, one per class."""
+    return ClassVectors(weight, labels)
+
+
+def centroids(embeddings: Tensor, labels: Tensor) -> ClassVectors:
+    """The mean embedding of each class in the batch, with its gradient; classes not in the batch are absent."""
+    present, column, count = torch.unique(labels, return_inverse=True, return_counts=True)
+    sums = embeddings.new_zeros(len(present), embeddings.shape[1]).index_add(0, column, embeddings)
+    return ClassVectors(sums / count.unsqueeze(1), column)
+
+
+class SubCenters(nn.Module):
+    """``each`` rows of ``weight`` per class; the nearest one counts."""
+
+    def __init__(self, each: int):
+        super().__init__()
+        self.each = each
+
+    def forward(self, weight: Tensor, labels: Tensor) -> ClassVectors:
+        return ClassVectors(weight, labels, self.each)
+
+
+class Sampled(nn.Module):
+    """Partial FC: in training all classes of the batch and random others, up to ``rate`` of all; else all classes."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(
+        self, weight: Tensor, labels: Tensor, generator: Callable[[str], torch.Generator], training: bool
+    ) -> ClassVectors:
+        if not training:
+            return ClassVectors(weight, labels)
+        classes = len(weight)
+        positive = torch.zeros(classes, dtype=torch.bool, device=labels.device)
+        positive[labels] = True
+        # At least one class more than one: a positive without a negative would teach nothing.
+        wanted = max(round(self.rate * classes), int(positive.sum()), 2)
+        order = torch.rand(classes, generator=generator("partial fc")).to(labels.device)
+        chosen = torch.where(positive, 2.0, order).topk(wanted).indices.sort().values  # positives before all others
+        return ClassVectors(weight[chosen], torch.searchsorted(chosen, labels))
+
+
+class Mixed(nn.Module):
+    """VPL: each direction is mixed with the last unit embedding seen of its class, while that one is young enough.
+
+    row_j = (1 - lam) w'_j + lam f_j  where f_j is at most ``age`` training passes old and ``start`` passes are done
+    """
+
+    memory: Tensor  # [K,D] unit embeddings
+    seen: Tensor  # [K] training pass of the last embedding; -1: none yet
+    passes: Tensor  # 0-d: number of training passes so far
+
+    def __init__(self, dim: int, classes: int, *, start: int, age: int):
+        super().__init__()
+        self.start, self.age = start, age
+        self.register_buffer("memory", torch.zeros(classes, dim))
+        self.register_buffer("seen", torch.full((classes,), -1))
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, weight: Tensor, embeddings: Tensor, labels: Tensor, lam: Tensor) -> ClassVectors:
+        young = (self.seen >= 0) & (self.passes + self.training - self.seen <= self.age)  # [K]
+        share = torch.where(young & (self.passes + self.training > self.start), lam, 0.0).to(weight.dtype).unsqueeze(1)
+        rows = (1 - share) * normalize(weight) + share * self.memory.to(weight.dtype)  # [K,D]
+        if self.training:
+            self._remember(embeddings.detach(), labels)
+        return ClassVectors(rows, labels)
+
+    def _remember(self, embeddings: Tensor, labels: Tensor) -> None:
+        """The mean direction of a class in the batch: unlike its last row, it does not depend on the batch's order."""
+        self.passes += 1
+        mean = centroids(normalize(embeddings), labels)
+        present = torch.unique(labels)
+        self.memory[present] = normalize(mean.rows).to(self.memory.dtype)
+        self.seen[present] = self.passes

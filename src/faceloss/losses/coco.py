@@ -1,0 +1,24 @@
+"""CoCo: softmax on cosines to the centroids of the batch, without class vectors.
+
+    loss = mean of -log( exp(s c_y) / sum_{k in the batch} exp(s c_k) ),  c_k = cos(x, mean of the x_i with y_i = k)
+
+x [B,D] embedding as it comes, c_k [B,P] cosine to the centroid of each of the P identities of the batch, the sample's
+own identity with the sample itself; s scale (alpha of the paper); y [B] label. Gradients flow through the centroids. A
+batch of one identity has nothing to tell apart: its loss is 0.
+
+Paper: Liu, Li, Wang, "Rethinking Feature Discrimination and Polymerization for Large-scale Recognition", 2017.
+Batches: identity-balanced.
+Deviations: the centroids are those of the batch, as the paper has them; libraries that learn them as weights under this
+name have NormFace with a fixed s. s = 30 is the smaller of the two settings of the released code for images of people
+(30 and 100). That the centroid is the mean of the embeddings before normalizing is recalled, not looked up.
+"""
+
+from faceloss.losses.class_vectors import centroids
+from faceloss.losses.core import Loss, Number
+from faceloss.losses.heads import ClassHead
+
+
+def build(dim: int, classes: int, *, s: float = 30.0) -> Loss:
+    """``s``: scale, above 0."""
+    scale = Number(s, above=0)
+    return ClassHead(dim, classes, scale=scale, vectors=centroids, rows=0, batches="identity-balanced")

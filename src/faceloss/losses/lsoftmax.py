@@ -1,0 +1,34 @@
+"""L-Softmax: the target's angle is multiplied, with norms kept.
+
+    loss = mean of -log( exp(z_y) / ( exp(z_y) + sum_{j != y} exp(||w_j|| ||x|| cos theta_j) ) )
+    z_y = ||w_y|| ||x|| (lam cos theta_y + psi(theta_y)) / (1 + lam)
+    psi(theta) = (-1)^k cos(m theta) - 2k,  k = floor(m theta / pi)
+
+x [B,D] embedding as it comes, w_j [K,D] class vectors, no bias, theta_j [B,K] angle between them; m factor; lam weight
+of the plain cosine, at 0 the full margin; y [B] label. psi is continuous, falling and at most cos for every real m >=
+1. Training from scratch starts at a large ``lam`` and lowers it step by step: max(lam_min, 1000 (1 + 2.5e-5 i)^-35) at
+step i in the released example.
+
+Paper: Liu et al., "Large-Margin Softmax Loss for Convolutional Neural Networks", ICML 2016, eq. 6 and the released
+code, whose example has m = 4 and ends at lam = 0 (5 or 10 on hard data).
+Batches: shuffled.
+Deviations: m need not be a whole number. The default of lam is the end of the released schedule; the schedule itself is
+the training's. At cos = +-1 exactly the slope of psi is taken as 0.
+"""
+
+from torch import Tensor
+
+from faceloss.losses.core import Loss, Number
+from faceloss.losses.heads import ClassHead
+from faceloss.losses.operations import angle, falling_cos
+
+
+def psi(cos: Tensor, m: Tensor, lam: Tensor) -> Tensor:
+    """(lam cos theta + psi(theta)) / (1 + lam), [B] -> [B]."""
+    return (lam * cos + falling_cos(m * angle(cos))) / (1 + lam)
+
+
+def build(dim: int, classes: int, *, m: float = 4.0, lam: float = 0.0) -> Loss:
+    """``m``: factor on the angle, at least 1. ``lam``: weight of the plain cosine, at least 0."""
+    numbers = {"m": Number(m, low=1), "lam": Number(lam, low=0)}
+    return ClassHead(dim, classes, scale="norm", unit_classes=False, psi=psi, hyperparameters=numbers)

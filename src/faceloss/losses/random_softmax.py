@@ -1,0 +1,31 @@
+"""Random-Softmax: the target's probability is lowered by one number a, drawn anew in each epoch.
+
+    loss = mean of -log(h p),  h = 1 / (a p + 1 - a),  p = exp(s c_y) / sum_j exp(s c_j)
+         = mean of -log( exp(s c_y - ln(1 - a)) / ( exp(s c_y - ln(1 - a)) + sum_{j != y} exp(s c_j) ) )
+
+c_j [B,K] cosine between embedding and class vector j, both normalized; s scale; a <= 0 modulating factor; y [B] label.
+With one a at a time this is CosFace with m = ln(1 - a) / s, in value and gradient. Here is the loss at a given ``a``;
+drawing it is the training's.
+
+Paper: Wang et al., "Loss Function Search for Face Recognition", ICML 2020, eq. 7; s from the released code, the default
+a from the paper's table of fixed a (the best row).
+Batches: shuffled.
+Deviations: computed as a shift of the logit; the released code forms p, which underflows at s = 64 in float32.
+"""
+
+import torch
+from torch import Tensor
+
+from faceloss.losses.core import Loss, Number
+from faceloss.losses.heads import ClassHead
+
+
+def lowered(cos: Tensor, a: Tensor, s: Tensor) -> Tensor:
+    """c - ln(1 - a) / s: the logit s c loses ln(1 - a) nats, [B] -> [B]."""
+    return cos - torch.log1p(-a) / s
+
+
+def build(dim: int, classes: int, *, s: float = 32.0, a: float = -10000.0) -> Loss:
+    """``s``: scale, above 0. ``a``: modulating factor, at most 0; 0 is no margin."""
+    scale = Number(s, above=0)
+    return ClassHead(dim, classes, scale=scale, psi=lowered, hyperparameters={"a": Number(a, high=0)})

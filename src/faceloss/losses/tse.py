@@ -1,0 +1,55 @@
+"""Triplet similarity embedding (TSE): a projection under which a face is more like its own, by a margin.
+
+    loss = mean over triplets of max(0, alpha + a'.n' - a'.p')
+
+x' = W x / ||W x||, W [size,D] trained with the net or, as in the paper, on the embeddings of a frozen one
+(:mod:`faceloss.losses.projection` has both: ``fit`` trains, ``loss.project`` projects); a anchor, p another face of the
+same identity, n a face of another, alpha margin on the cosine. No default for alpha is known. ``size``: rows of W, 0
+for D. ``mining``: for each ordered pair (a,p) of the batch "hard_negative" takes the closest n, "random" any, "all"
+every.
+
+Paper: Sankaranarayanan et al., "Triplet Similarity Embedding for Face Verification", 2016.
+Batches: identity-balanced.
+Deviations: W x is normalized, as a public implementation of its sequel does; the sum is divided by the triplets; where
+nothing is said W starts at random, principal axes are a choice. alpha could not be verified and must be given.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+
+from faceloss.losses import mining as miners
+from faceloss.losses.core import Loss, Number
+from faceloss.losses.projection import Projection, cosine_distance
+from faceloss.losses.tuples import TupleHead
+
+
+def term(positive: Tensor, negative: Tensor, *, alpha: Tensor) -> Tensor:
+    """max(0, alpha + d(a,p) - d(a,n)) of distances d = 1 - a'.x', [T] -> [T]."""
+    return (alpha + positive - negative).clamp_min(0)
+
+
+def build(
+    dim: int,
+    classes: int,
+    *,
+    alpha: float,
+    size: int = 0,
+    mining: Literal["hard_negative", "random", "all"] = "hard_negative",
+) -> Loss:
+    """``alpha``: margin on the cosine, in [0, 2]. ``size``: dimensions after the projection. ``mining``: see above."""
+    miner: dict[str, miners.Miner] = {
+        "hard_negative": miners.hard_negative,
+        "random": miners.random,
+        "all": miners.all_triplets,
+    }
+    return TupleHead(
+        dim,
+        classes,
+        project=Projection(dim, size),
+        measure=cosine_distance,
+        miner=miner[mining],
+        term=term,
+        reduction="mean",
+        hyperparameters={"alpha": Number(alpha, low=0, high=2)},
+    )

@@ -1,0 +1,28 @@
+"""V-Softmax (virtual softmax): each sample gets one more wrong class, which points exactly at it.
+
+    loss = mean of -log( exp(w_y.x) / ( sum_j exp(w_j.x) + exp(||w_y|| ||x||) ) )
+
+x [B,D] embedding as it comes, w_j [K,D] class vectors, no bias, y [B] label; ||w_y|| ||x|| is the logit of the virtual
+class ||w_y|| x / ||x||. It exists while training only. The loss stays above ln 2, since w_y.x <= ||w_y|| ||x||. There
+are no hyperparameters.
+
+Paper: Chen, Deng, Shen, "Virtual Class Enhanced Discriminative Embedding Learning", NeurIPS 2018.
+Batches: shuffled.
+Deviations: none. Public implementations clamp the virtual logit, which ends its gradient; in log space it needs none.
+"""
+
+import torch
+from torch import Tensor
+
+from faceloss.losses.core import Loss
+from faceloss.losses.heads import ClassHead
+
+
+def virtual(scores: Tensor, omega: Tensor) -> Tensor:
+    """||w_j|| c_j [B,K] and beside it ||w_y|| * 1, [B,K+1]."""
+    return torch.cat([scores, omega.unsqueeze(1)], 1)
+
+
+def build(dim: int, classes: int) -> Loss:
+    """Softmax with a virtual class; it has no hyperparameters."""
+    return ClassHead(dim, classes, scale="norm", unit_classes=False, others=virtual)
