@@ -40,7 +40,11 @@ def _plain(facts: Any) -> dict[str, Any]:
 
 
 def _sheet(facts: Any) -> str:
-    rows = [f"  {name} = {h.default}  ({' | '.join(h.choices) or h.type})" for name, h in facts.hyperparameters.items()]
+    rows = [
+        f"  {name} = {'no default, give a value' if h.default is None else h.default}"
+        f"  ({' | '.join(h.choices) or h.type})"
+        for name, h in facts.hyperparameters.items()
+    ]
     parts = [
         f"{facts.name}: {facts.title}",
         facts.formula,

@@ -51,11 +51,11 @@ def describe(name: str) -> Description:
     >>> describe("cosface").hyperparameters["m"]
     Hyperparameter(type='float', default=0.35, choices=())
     """
-    files = _files()
-    if name not in files:
-        raise BadInput(unknown("loss", name, sorted(files)))
-    tree = ast.parse(files[name].read_text(encoding="utf-8"))
-    make = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build")
+    paths = [Path(folder) / f"{name}.py" for folder in __path__ if name.isidentifier()]
+    tree = ast.parse(next((path.read_text(encoding="utf-8") for path in paths if path.exists()), ""))
+    make = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build"), None)
+    if make is None:
+        raise BadInput(unknown("loss", name, names()))
     title, formula, summary, fields = _read(ast.get_docstring(tree) or "")
     hyperparameters = {
         argument.arg: _hyperparameter(name, argument, default)
