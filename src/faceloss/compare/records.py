@@ -122,7 +122,7 @@ def command(study: Study) -> str:
     return " ".join(words) + " --out RUNS"
 
 
-def _cells(labels: list[str], results: dict[tuple[str, int], dict[Cell, Record]]) -> list[Cell]:
+def _cells(results: dict[tuple[str, int], dict[Cell, Record]]) -> list[Cell]:
     """All cells, in the order in which the runs hold them."""
     return list(dict.fromkeys(cell for row in results.values() for cell in row))
 
@@ -134,7 +134,7 @@ def _summaries(
     vectors: dict[tuple[str, int], dict[str, Any]],
 ) -> list[Record]:
     rows = []
-    for cell in _cells(labels, results):
+    for cell in _cells(results):
         for label in labels:
             seeds = sorted(seed for name, seed in results if name == label and cell in results[name, seed])
             if not seeds:
@@ -177,7 +177,7 @@ def _differences(
 ) -> list[Record]:
     """Each label minus the baseline on the seeds that both finished; Holm over the labels of one cell."""
     rows: list[Record] = []
-    for cell in _cells(labels, results):
+    for cell in _cells(results):
         family: list[Record] = []
         for label in labels:
             if label == BASELINE or not any(name == label for name, _ in states):
