@@ -52,6 +52,64 @@ def test_shift_moves_whole_pixels_and_repeats_the_border():
     assert found == set(places.values())
 
 
+def slopes(images):
+    """Change of the gray level from column to column and from row to row, in the middle of ramps [N,H,W,3]."""
+    levels = images[:, 12:-12, 12:-12, 0].astype(float)
+    return (
+        np.diff(levels, axis=2).mean(axis=(1, 2)),
+        np.diff(levels, axis=1).mean(axis=(1, 2)),
+        levels.mean(axis=(1, 2)),
+    )
+
+
+RAMP = np.broadcast_to((4 * np.arange(48, dtype=np.uint8) + 30)[None, None, :, None], (300, 48, 48, 3))
+
+
+def test_zoom_about_the_middle_keeps_its_bounds():
+    across, down, middle = slopes(Augmentation(0, 0, 300, **STILL | {"zoom": 0.25})(RAMP, np.arange(300)))
+    factor = 4 / across
+    assert (factor.min(), factor.max()) == (pytest.approx(0.75, abs=0.02), pytest.approx(1.25, abs=0.02))
+    assert factor.mean() == pytest.approx(1, abs=0.03)
+    assert np.abs(down).max() < 0.02
+    assert middle == pytest.approx(RAMP[0, 0, :, 0].mean(), abs=1)
+
+
+def test_rotation_about_the_middle_keeps_its_bounds():
+    across, down, middle = slopes(Augmentation(0, 0, 300, **STILL | {"rotation": 20})(RAMP, np.arange(300)))
+    degrees = np.degrees(np.arctan2(down, across))
+    assert (degrees.min(), degrees.max()) == (pytest.approx(-20, abs=0.5), pytest.approx(20, abs=0.5))
+    assert np.hypot(across, down) == pytest.approx(4, abs=0.05)  # nothing is stretched
+    assert middle == pytest.approx(RAMP[0, 0, :, 0].mean(), abs=1)
+
+
+def test_what_comes_in_from_outside_repeats_the_border():
+    light = np.full((200, 24, 24, 3), 200, np.uint8)
+    moved = Augmentation(0, 0, 200, **STILL | {"zoom": 0.5, "rotation": 45, "shift": 0.5})(light, np.arange(200))
+    assert (moved == 200).all()
+
+
+def test_mirror_and_rotation_together():
+    """A mirrored image is turned as any other: the mirror comes first."""
+    turned = Augmentation(3, 0, 300, **STILL | {"rotation": 20})(RAMP[:, :, ::-1], np.arange(300))
+    both = Augmentation(3, 0, 300, **STILL | {"rotation": 20, "flip": 1.0})(RAMP, np.arange(300))
+    assert np.abs(both.astype(int) - turned).max() <= 1
+    unmirrored = Augmentation(3, 0, 300, **STILL | {"rotation": 20})(RAMP, np.arange(300))
+    assert (both != unmirrored).any(axis=(1, 2, 3)).all()
+
+
+def test_erasing_paints_one_rectangle_of_the_stated_size():
+    light = np.full((4000, 32, 32, 3), 200, np.uint8)
+    erased = (Augmentation(0, 0, 4000, **STILL | {"erase": 0.5})(light, np.arange(4000)) == 127).all(axis=3)
+    some = erased.any(axis=(1, 2))
+    assert some.mean() == pytest.approx(0.5, abs=0.05)
+    heights, widths = erased[some].any(axis=2).sum(axis=1), erased[some].any(axis=1).sum(axis=1)
+    assert (erased[some].sum(axis=(1, 2)) == heights * widths).all()  # a full rectangle
+    for sides in (heights, widths):
+        assert (sides.min(), sides.max()) == (8, 16)
+    assert erased.any(axis=(0, 2)).all()  # every row is reached,
+    assert erased.any(axis=(0, 1)).all()  # and every column
+
+
 def test_brightness_contrast_and_color_stay_in_their_bounds():
     grey = np.full((500, 8, 8, 3), 100, np.uint8)
     index = np.arange(500)

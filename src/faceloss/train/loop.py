@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from faceloss.data.keys import key
 from faceloss.train.schedule import learning_rate
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -45,6 +47,14 @@ def to_input(pixels: Pixels, device: torch.device) -> Tensor:
     """uint8 RGB [B,H,W,3] -> float32 [B,3,H,W] in [-1,1], channels last in memory: (value - 127.5) / 127.5."""
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
     return images.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+
+
+@contextmanager
+def keyed(device: torch.device, seed: int, step: int) -> Iterator[None]:
+    """Random numbers of the network (dropout) depend on ``seed`` and ``step``; torch's generators stay as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(key(seed, step, "net") % 2**63)
+        yield
 
 
 def train(
@@ -88,7 +98,7 @@ def train(
             images = to_input(epochs.images(epoch, index), device)
             labels = torch.from_numpy(epochs.labels(index)).to(device)
 
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            with keyed(device, seed, state.step), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 embeddings = state.net(images)
             state.loss.key(seed, state.step)
             output = state.loss(embeddings.float(), labels)

@@ -23,6 +23,9 @@ class Augment(Frozen):
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.2
     color: Annotated[float, Field(ge=0, le=1)] = 0.05
+    zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # each way
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees, each way
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability
 
 
 class Recipe(Frozen):
