@@ -1,22 +1,22 @@
-"""What every loss must do, as plain functions that raise AssertionError with a sentence.
+"""What every loss and every miner must do, as plain functions that raise AssertionError with a sentence.
 
-A check takes a :class:`Case` and nothing else. ``test_losses.py`` runs all checks on all losses;
-``test_checks_can_fail.py`` shows each of them failing on a loss that is broken on purpose.
+A check of a loss takes a :class:`Case`, one of a miner the miner, and nothing else. ``faceloss losses check`` runs the
+checks on any loss, a file of the user's own included; the tests run them on all.
 """
 
 from collections.abc import Callable
 
-from loss_checks.case import Case
-from loss_checks.contract import (
+from faceloss.checks.case import Case, cases, failure
+from faceloss.checks.contract import (
     bad_input_is_refused,
     documented,
     misspelt_is_refused,
     optimizer_options_name_parameters,
     output,
 )
-from loss_checks.learning import learns
-from loss_checks.numbers import batch_order, duplicates, exact_gradient, finite_at_edges, low_precision
-from loss_checks.state import (
+from faceloss.checks.learning import learns
+from faceloss.checks.numbers import batch_order, duplicates, exact_gradient, finite_at_edges, low_precision
+from faceloss.checks.state import (
     evaluation_changes_nothing,
     hyperparameters_move,
     leaves_inputs,
@@ -25,7 +25,7 @@ from loss_checks.state import (
     seeded_start,
 )
 
-__all__ = ["CHECKS", "Case"]
+__all__ = ["CHECKS", "Case", "applicable", "cases", "failure"]
 
 CHECKS: tuple[Callable[[Case], None], ...] = (
     output,
@@ -46,3 +46,9 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     seeded_start,
     learns,
 )
+
+
+def applicable(case: Case) -> tuple[Callable[[Case], None], ...]:
+    """The checks that can be asked of ``case``: a duplicate makes new pairs, so it changes a loss of pairs."""
+    of_pairs = case.description.batches != "shuffled"
+    return tuple(check for check in CHECKS if not (of_pairs and check is duplicates))
