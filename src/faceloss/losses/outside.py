@@ -86,13 +86,12 @@ def added() -> dict[str, LossFile]:
 @cache  # packages are not installed under a running process, and a scan costs as much as all the rest of a listing
 def plugins() -> dict[str, tuple[Plugin, ...]]:
     """The plug-ins of all installed packages, by name; more than one where packages collide."""
-    found: dict[str, tuple[Plugin, ...]] = {}
-    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+    offered = set()
+    for entry in importlib.metadata.entry_points(group=GROUP):
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unnamed package"
-        plugin = Plugin(entry.name, entry.value.partition(":")[0].strip(), package)
-        if plugin not in found.get(entry.name, ()):
-            found[entry.name] = (*found.get(entry.name, ()), plugin)
-    return found
+        offered.add(Plugin(entry.name, entry.value.partition(":")[0].strip(), package))
+    names = sorted({plugin.name for plugin in offered})
+    return {name: tuple(sorted(plugin for plugin in offered if plugin.name == name)) for name in names}
 
 
 def source(plugin: Plugin) -> str:
