@@ -2,13 +2,19 @@
 
 import importlib
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from faceloss import checks, losses
+from faceloss.cli.compare import compare
+from faceloss.compare.outside import add_files
+from faceloss.compare.study import Study, competitors, split_specifications
+from faceloss.losses import outside
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parent / "docs" / "adding-a-loss.md").read_text(encoding="utf-8")
@@ -39,6 +45,34 @@ def test_it_conforms(example, check):
     assert [case.straight_through for case in cases] == [False, True]
     for case in cases:
         check(case)
+
+
+def test_it_is_checked_and_listed_from_a_file_of_ones_own(faceloss, tmp_path):
+    (tmp_path / "growing_margin.py").write_text(FILE, encoding="utf-8")
+    done = faceloss("losses", "check", "growing_margin.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "growing_margin: all 34 checks hold, in 2 settings." in done.stdout
+
+
+def test_the_comparisons_of_the_page_can_be_planned(tmp_path, monkeypatch):
+    """Each compare command of the page, up to the training."""
+    (tmp_path / "growing_margin.py").write_text(FILE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    labels = []
+    for line in re.findall(r"^faceloss (compare .*)$", PAGE, flags=re.MULTILINE):
+        given = compare.make_context("compare", shlex.split(line)[1:]).params
+        rows = add_files(given["loss_files"], split_specifications(given["loss_text"]))
+        labels.append([row.label for row in competitors(Study(data="builtin", losses=rows), 5)])
+    outside.drop("growing_margin")
+    assert labels == [
+        ["softmax", "cosface", "growing_margin"],
+        ["softmax", "growing_margin (m=0.3)", "growing_margin (m=0.9)"],
+    ]
+
+
+def test_the_entry_point_of_the_page_names_the_group():
+    (settings,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert list(tomllib.loads(settings)["project"]["entry-points"]) == [outside.GROUP]
 
 
 def run_the_test(tmp_path, source):
