@@ -2,20 +2,21 @@
 
 import importlib
 import re
+import shlex
 import subprocess
 import sys
-from functools import partial
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from faceloss import losses
+from faceloss import checks, losses
+from faceloss.cli.compare import compare
+from faceloss.compare.outside import add_files
+from faceloss.compare.study import Study, competitors, split_specifications
+from faceloss.losses import outside
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "conformance"))
-
-import loss_checks  # noqa: E402 - found through the line above
-
 PAGE = (HERE.parent / "docs" / "adding-a-loss.md").read_text(encoding="utf-8")
 FILE, TEST = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
@@ -38,11 +39,40 @@ def test_the_file_is_all_it_takes(example):
     assert losses.build(example, dim=8, classes=4, m=1.7).hyperparameters()["m"].item() == 1.7
 
 
-@pytest.mark.parametrize("check", loss_checks.CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("gradient", ["straight-through", "exact"])
-def test_it_conforms(example, check, gradient):
-    make = partial(losses.build, example, gradient=gradient)
-    check(loss_checks.Case(example, make, losses.describe(example), straight_through=gradient == "straight-through"))
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+def test_it_conforms(example, check):
+    cases = list(checks.cases(example))
+    assert [case.straight_through for case in cases] == [False, True]
+    for case in cases:
+        check(case)
+
+
+def test_it_is_checked_and_listed_from_a_file_of_ones_own(faceloss, tmp_path):
+    (tmp_path / "growing_margin.py").write_text(FILE, encoding="utf-8")
+    done = faceloss("losses", "check", "growing_margin.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "growing_margin: all 34 checks hold, in 2 settings." in done.stdout
+
+
+def test_the_comparisons_of_the_page_can_be_planned(tmp_path, monkeypatch):
+    """Each compare command of the page, up to the training."""
+    (tmp_path / "growing_margin.py").write_text(FILE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    labels = []
+    for line in re.findall(r"^faceloss (compare .*)$", PAGE, flags=re.MULTILINE):
+        given = compare.make_context("compare", shlex.split(line)[1:]).params
+        rows = add_files(given["loss_files"], split_specifications(given["loss_text"]))
+        labels.append([row.label for row in competitors(Study(data="builtin", losses=rows), 5)])
+    outside.drop("growing_margin")
+    assert labels == [
+        ["softmax", "cosface", "growing_margin"],
+        ["softmax", "growing_margin (m=0.3)", "growing_margin (m=0.9)"],
+    ]
+
+
+def test_the_entry_point_of_the_page_names_the_group():
+    (settings,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert list(tomllib.loads(settings)["project"]["entry-points"]) == [outside.GROUP]
 
 
 def run_the_test(tmp_path, source):

@@ -14,6 +14,7 @@ ORDER = [
     "data",
     "nets",
     "losses",
+    "checks",
     "train",
     "evaluate",
     "compare",
@@ -29,6 +30,7 @@ ONLY = {
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
     "losses": {"errors"},
+    "checks": {"errors", "losses"},
     "evaluate": {"errors"},
     "report": {"errors", "files"},
 }

@@ -2,13 +2,19 @@
 
 import dataclasses
 import importlib
+import itertools
+import re
 import sys
 from functools import partial
 
-import loss_checks
 import pytest
+import torch
 
-from faceloss import losses
+from faceloss import checks, losses
+from faceloss.checks.miners import MINER_CHECKS
+from faceloss.checks.numbers import edges
+from faceloss.losses import mining
+from faceloss.losses.mining import Pairs, Triplets
 
 SOUND = '''"""Sound: a cosine softmax with a margin and a memory, as a loss file that passes every check.
 
@@ -162,6 +168,48 @@ PLANTED = [
     ("documented", "an undocumented hyperparameter", "s: float = 8.0,", "power: float = 1.0, s: float = 8.0,"),
 ]
 
+BARE = (COMPUTE, forward("LossOutput(*self.compute(embeddings, labels))") + COMPUTE)  # in the precision of the input
+MOVED = "own = (cos * hot).sum(1)"
+ALONE = "(cos.abs().sum(1) == 1)"  # all other cosines are exactly 0
+
+
+def sharp(where):
+    """A term of value 0 whose slope is infinite just ``where``."""
+    return (MOVED, f"{MOVED}; per_edge = torch.where({where}, (own - own.detach()).abs(), 1.0).sqrt() * 0.0")
+
+
+USED = (PER, "per = per + per_edge")
+# The input of finite_at_edges that must be named, and the edits of SOUND that break it there and on none before.
+EDGES = [
+    ("zero", [("normalize(embeddings) @", "nn.functional.normalize(embeddings, eps=0) @")]),
+    (
+        "one zero",
+        [("normalize(embeddings) @", "nn.functional.normalize(embeddings, eps=0.0 if embeddings.any() else 1.0) @")],
+    ),
+    ("all equal", [(PER, "per = per + 0.0 * (embeddings.var(0).sqrt().sum() if embeddings.any() else 0)")]),
+    ("huge", [(PER, "per = per + 0.0 * embeddings.square().sum(1) ** 4")]),
+    (
+        "tiny",
+        [(PER, "per = per + 0.0 / (embeddings.square().sum(1).clamp_max(1) ** 6 + 1.0 * (embeddings == 0).all(1))")],
+    ),
+    ("one class", [(PER, "per = per + 0.0 * per[labels != labels[0]].mean()")]),
+    ("all classes different", [(PER, f"per = per[{OFTEN} > 1] if len(labels) > 1 else per")]),
+    ("batch of 1", [(PER, "per = per + 0.0 * (per.detach() / (len(labels) - 1))")]),
+    ("aligned", [("hot = nn", "cos = cos.clamp(-1, 1).acos().cos(); hot = nn")]),
+    ("cosine exactly +1", [sharp(f"(own == 1) & {ALONE}"), USED]),
+    ("cosine exactly -1", [sharp(f"(own == -1) & {ALONE}"), USED]),
+    ("cosine exactly 0", [sharp("(own == 0) & (embeddings != 0).any(1)"), USED]),
+    ("cosine exactly 0, to another class 1", [sharp(f"(own == 0) & {ALONE}"), USED]),
+    (
+        "cosine exactly +1, -1 and 0",
+        [sharp("((own == 0).any() & (own == 1).any() & (own == -1).any()).expand_as(own)"), USED],
+    ),
+    ("cosine exactly +1, at a huge scale", [(PER, "per = per + 0.0 * (1 - (logits.softmax(1) * hot).sum(1)).log()")]),
+    ("cosine exactly -1, at a huge scale", [(CE, "-(logits.softmax(1) * hot).sum(1).log()")]),
+    ("bfloat16", [BARE, ("hot = nn", "cos = cos.clamp(-1 + 1e-6, 1 - 1e-6).acos().cos(); hot = nn")]),
+    ("float16", [BARE, (PER, "per = per + 0.0 * embeddings.square().sum(1)")]),
+]
+
 
 @pytest.fixture
 def plant(tmp_path, monkeypatch):
@@ -172,13 +220,13 @@ def plant(tmp_path, monkeypatch):
         monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
         monkeypatch.delitem(sys.modules, "faceloss.losses.planted", raising=False)
         importlib.invalidate_caches()
-        return loss_checks.Case("planted", partial(losses.build, "planted"), losses.describe("planted"))
+        return checks.Case("planted", partial(losses.build, "planted"), losses.describe("planted"))
 
     yield planted
     sys.modules.pop("faceloss.losses.planted", None)
 
 
-@pytest.mark.parametrize("check", loss_checks.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
 def test_the_sound_loss_passes(plant, check):
     check(plant(SOUND))
 
@@ -190,12 +238,38 @@ def test_a_planted_bug_is_found(plant, check, wrong, old, new):
     assert SOUND.count(old) == 1
     case = plant("import torch\nCLOCKED = torch.Generator()\n" * ("CLOCKED" in new) + SOUND.replace(old, new))
     with pytest.raises(AssertionError):
-        getattr(loss_checks, check)(case)
+        getattr(checks, check)(case)
+
+
+@pytest.mark.parametrize(("edge", "edits"), [pytest.param(*row, id=row[0]) for row in EDGES])
+def test_a_loss_that_breaks_at_one_edge_is_found_there(plant, edge, edits):
+    source = SOUND
+    for old, new in edits:
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    what = f"torch.{edge}," if "float" in edge else f"on the input '{edge}'"
+    with pytest.raises(AssertionError, match=re.escape(what)):
+        checks.finite_at_edges(plant(source))
+
+
+def test_the_probability_of_the_target_is_exactly_1_and_exactly_0_at_the_edges():
+    """What two of the edges promise, looked at in the head that all softmax losses share."""
+    seen = {}
+    start = losses.build("cosface", dim=8, classes=6, m=0.0)
+    for what, loss, embeddings, labels in edges(start):
+        scale = float(loss.hyperparameters()["s"])
+        weight = torch.nn.functional.normalize(loss.weight.detach())
+        cosines = torch.nn.functional.normalize(embeddings.float()) @ weight.T
+        seen[what] = (scale * cosines).softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    assert (seen["cosine exactly +1, at a huge scale"] == 1).all()
+    assert (seen["cosine exactly -1, at a huge scale"] == 0).all()
+    assert (seen["cosine exactly 0"] > 0).all()
+    assert (seen["cosine exactly 0"] < 1).all()
 
 
 def test_a_straight_through_gradient_that_is_exact_is_found(plant):
     with pytest.raises(AssertionError, match="equals the exact one"):
-        loss_checks.exact_gradient(dataclasses.replace(plant(SOUND), straight_through=True))
+        checks.exact_gradient(dataclasses.replace(plant(SOUND), straight_through=True))
 
 
 def swallow(make, **given):
@@ -215,9 +289,76 @@ def mumble(make, **given):
 def test_a_misspelling_that_is_let_through_is_found(plant, broken):
     case = plant(SOUND)
     with pytest.raises(AssertionError):
-        loss_checks.misspelt_is_refused(dataclasses.replace(case, make=partial(broken, case.make)))
+        checks.misspelt_is_refused(dataclasses.replace(case, make=partial(broken, case.make)))
+
+
+def triplets(pick):
+    """A miner from ``pick``, which changes what the sound one picked: (triplets, distances, labels, generator)."""
+
+    def of(dim):
+        return lambda distances, labels, generator: pick(
+            mining.semi_hard(distances, labels, generator), distances, labels, generator
+        )
+
+    return of
+
+
+def pairs(pick):
+    """The same of pairs."""
+
+    def of(dim):
+        return lambda distances, labels, generator: pick(
+            mining.all_pairs(distances, labels, generator), distances, labels, generator
+        )
+
+    return of
+
+
+def first_of_all(found, distances, labels, generator):
+    """The first row as anchor whether or not there is a positive."""
+    return Triplets(*(column[:1] if len(column) else torch.zeros(1, dtype=torch.int64) for column in found))
+
+
+BROKEN_MINERS = {
+    "a row with itself": ("picks_tuples", triplets(lambda t, d, y, g: t._replace(positive=t.anchor))),
+    "a positive of another": ("picks_tuples", triplets(lambda t, d, y, g: t._replace(positive=t.negative))),
+    "a negative of its own": ("picks_tuples", triplets(lambda t, d, y, g: t._replace(negative=t.positive))),
+    "a row beyond the batch": ("picks_tuples", triplets(lambda t, d, y, g: t._replace(negative=t.negative + len(y)))),
+    "one column too long": ("picks_tuples", triplets(lambda t, d, y, g: t._replace(negative=t.negative.repeat(2)))),
+    "a mask": ("picks_tuples", triplets(lambda t, d, y, g: t._replace(anchor=t.anchor.bool()))),
+    "each tuple twice": ("picks_tuples", triplets(lambda t, d, y, g: Triplets(*(c.repeat(2) for c in t)))),
+    "a bare tensor": ("picks_tuples", triplets(lambda t, d, y, g: torch.stack(t))),
+    "a tuple where there is none": ("picks_tuples", triplets(first_of_all)),
+    "pairs that are said to be others": ("picks_tuples", pairs(lambda p, d, y, g: p._replace(same=~p.same))),
+    "all skipped": ("skips_rows_without", triplets(lambda t, d, y, g: Triplets(*(c[:0] for c in t)))),
+    "one identity skipped": ("skips_rows_without", triplets(lambda t, d, y, g: Triplets(*(c[y[t[0]] > 0] for c in t)))),
+    "genuine pairs skipped": ("skips_rows_without", pairs(lambda p, d, y, g: Pairs(*(c[~p.same] for c in p)))),
+    "a draw from the global generator": (
+        "same_generator",
+        triplets(lambda t, d, y, g: Triplets(*(c[torch.rand(len(c)) < 0.5] for c in t))),
+    ),
+    "distances changed in place": ("same_generator", triplets(lambda t, d, y, g: (d.fill_(0), t)[1])),
+    "a draw by nothing": ("same_generator", triplets(lambda t, d, y, g: Triplets(*(c.roll(next(CALLS)) for c in t)))),
+    "the first of the batch": ("batch_order", triplets(lambda t, d, y, g: Triplets(*(c[:5] for c in t)))),
+}
+CALLS = itertools.count()
+
+
+@pytest.mark.parametrize("wrong", BROKEN_MINERS)
+def test_a_broken_miner_is_found(wrong):
+    name, make = BROKEN_MINERS[wrong]
+    check = next(check for check in MINER_CHECKS if check.__name__ == name)
+    with pytest.raises(AssertionError):
+        check(make)
+
+
+@pytest.mark.parametrize("sound", [triplets, pairs])
+@pytest.mark.parametrize("check", MINER_CHECKS, ids=lambda check: check.__name__)
+def test_the_sound_miner_passes(sound, check):
+    check(sound(lambda found, distances, labels, generator: found))
 
 
 def test_every_check_has_a_planted_bug():
+    assert {name for name, _ in BROKEN_MINERS.values()} == {check.__name__ for check in MINER_CHECKS}
     planted = {row[0] for row in PLANTED} | {"misspelt_is_refused"}
-    assert planted == {check.__name__ for check in loss_checks.CHECKS}
+    assert planted == {check.__name__ for check in checks.CHECKS}

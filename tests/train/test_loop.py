@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from faceloss import losses, nets
+from faceloss.losses.core import Loss, LossOutput
 from faceloss.train import checkpoint
-from faceloss.train.loop import Diverged, Index, Pixels, Stopped, embed, to_input, train
+from faceloss.train.loop import Diverged, Index, LossFailed, Pixels, Stopped, embed, to_input, train
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, build_optimizer
 
@@ -121,6 +123,55 @@ def test_a_gradient_that_is_not_finite_stops_too() -> None:
     with pytest.raises(Diverged, match="gradient"):
         train(state, Toy(), RECIPE, seed=0, save=nothing)
     assert state.step == 0
+
+
+class Broken(Loss):
+    """A loss whose code fails in the third step, in one of several ways."""
+
+    def __init__(self, how: str):
+        super().__init__(RECIPE.dim, 4, batches="shuffled", hyperparameters={})
+        self.how = how
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        loss = embeddings.square().mean()
+        if self.clock[1] < 2:
+            return LossOutput(loss, {})
+        if self.how == "raises":
+            raise KeyError("no such name")
+        if self.how == "bare":
+            return loss  # type: ignore[return-value]
+        if self.how == "statistic":
+            return LossOutput(loss, {"norm": embeddings})
+        return LossOutput(loss.detach(), {})
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("raises", r"the loss raised KeyError: 'no such name' \(test_loop.py, line \d+\)"),
+        ("bare", r"TypeError: Broken.compute must return a LossOutput\(loss, statistics\), not a Tensor"),
+        ("statistic", "the loss raised RuntimeError: a Tensor with 128 elements"),
+        ("detached", "the loss raised RuntimeError: element 0 of tensors does not require grad"),
+    ],
+)
+def test_an_error_in_the_code_of_the_loss_is_the_losss(how: str, sentence: str) -> None:
+    state = fresh()
+    state.loss = Broken(how)
+    with pytest.raises(LossFailed, match=sentence):
+        train(state, Toy(), RECIPE, seed=0, save=nothing)
+    assert state.step == 2
+
+
+def test_an_error_of_the_loop_or_of_the_machine_is_not_the_losss() -> None:
+    def no_disk(state: State) -> None:
+        raise OSError("no disk")
+
+    with pytest.raises(OSError, match="no disk"):
+        train(fresh(), Toy(), RECIPE, seed=0, save=no_disk)
+    state = fresh()
+    state.loss.forward = lambda embeddings, labels: (_ for _ in ()).throw(MemoryError())  # type: ignore[method-assign]
+    with pytest.raises(MemoryError):
+        train(state, Toy(), RECIPE, seed=0, save=nothing)
 
 
 def test_input_is_the_documented_scale() -> None:

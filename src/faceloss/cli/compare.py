@@ -20,7 +20,15 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     "loss_text",
     default=DEFAULT_LOSSES,
     show_default=True,
-    help="Losses to compare, separated by commas; hyperparameters in parentheses.",
+    help="Losses to compare, separated by commas; hyperparameters in parentheses. 'all' is every built-in loss.",
+)
+@click.option(
+    "--loss",
+    "loss_files",
+    multiple=True,
+    metavar="FILE.py",
+    help="Also compare the loss in this file of your own (docs/adding-a-loss.md); with hyperparameters: "
+    "'FILE.py(m=0.3)'. May be repeated.",
 )
 @click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per loss. 3 explore, 5 claim."
@@ -48,6 +56,7 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
 def compare(
     data: str,
     loss_text: str,
+    loss_files: tuple[str, ...],
     seeds: int,
     epochs: int | None,
     budget: str | None,
@@ -67,11 +76,12 @@ def compare(
 
     single_threaded_numpy()
     from faceloss.compare.engine import default_workers
+    from faceloss.compare.outside import add_files
     from faceloss.compare.recipe import recipe_from, resolve
-    from faceloss.compare.study import Study, parse_loss, split_specifications
+    from faceloss.compare.study import Study, expand, parse_loss, split_specifications
     from faceloss.progress import Progress
 
-    specifications = split_specifications(loss_text)
+    specifications = add_files(loss_files, expand(split_specifications(loss_text)))
     for specification in specifications:
         parse_loss(specification)  # a misspelt name is found before minutes of loading
     recipe = recipe_from(data, epochs, settings)

@@ -28,6 +28,7 @@ def doctor() -> int:
     from faceloss import losses, nets
     from faceloss.data.builtin import builtin_path
     from faceloss.data.cache import cache_folder
+    from faceloss.errors import BadInput
     from faceloss.train.state import resolve_device, resolve_precision
 
     device = resolve_device("auto")
@@ -50,10 +51,12 @@ def doctor() -> int:
 
     computed = 0
     for name in losses.names():
-        if any(h.default is None for h in losses.describe(name).hyperparameters.values()):
-            continue  # needs a number that no paper gives; there is nothing to build without it
+        try:
+            loss = losses.build(name, dim=8, classes=4, **losses.describe(name).start)  # type: ignore[arg-type]
+        except (BadInput, TypeError) as error:  # of a plug-in
+            problems.append(f"the loss {name} cannot be built: {error}")
+            continue
         computed += 1
-        loss = losses.build(name, dim=8, classes=4)
         x = torch.linspace(-1, 1, 64).reshape(8, 8).requires_grad_()
         loss(x, torch.arange(8) // 2).loss.backward()
         if x.grad is None or not bool(torch.isfinite(x.grad).all()):

@@ -15,7 +15,7 @@ VERBS = {
     "resume": "Continue a comparison that was interrupted; the records come out the same.",
     "report": "Write the report of a runs folder anew.",
     "evaluate": "Judge a file of embeddings: verification, identification, intervals.",
-    "losses": "List the losses, or show one: formula, paper, defaults, deviations.",
+    "losses": "List the losses; show one: formula, paper, defaults, deviations; or check one, your own too.",
     "doctor": "Check this installation and machine.",
 }
 
@@ -62,7 +62,7 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line; exit code 0, 2 (bad input) or 3 (could not finish)."""
+    """Run the command line; exit code 0, 2 (bad input), 3 (could not finish) or the verb's own."""
     sys.exit(_run(arguments))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from faceloss.compare import outside
 from faceloss.compare.lock import locked
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
@@ -40,13 +41,16 @@ def compare(study: Study, out: Path, *, workers: int = 1, progress: Progress | N
         CouldNotFinish: stopped, killed worker, full disk, folder in use; says how to continue.
     """
     progress = progress or Progress()
+    study = outside.settle(study)
     _claim(study, out)
     with locked(out):
+        outside.use(study, out)
         bench = prepare(study, progress)
         rows = competitors(study, len(bench.train.identities))
         runs = plan(study, rows, bench.digests)
         document = {"data": bench.records, "runs": [_planned(run) for run in runs]}
         write_atomically(out / "plan.json", json.dumps(document, indent=1).encode())
+        outside.keep(study, out)
         write_atomically(out / "study.json", study.model_dump_json(indent=1).encode())
         todo = [run for run in runs if not (out / "runs" / run.folder / "result.json").exists()]
         progress.say(
@@ -89,9 +93,13 @@ def first_error(error: ValidationError) -> str:
 
 def _claim(study: Study, out: Path) -> None:
     if (out / "study.json").exists():
-        if read_study(out) != study:
+        held = read_study(out)
+        if held != study:
+            was = held.loss_files
+            files = [f"{name}.py" for name, sha256 in study.loss_files.items() if was.get(name, sha256) != sha256]
+            why = f" (the file {', '.join(files)} was another then)" if files else ""
             raise BadInput(
-                f"{out} holds another study; choose another --out, or continue that one: faceloss resume {out}"
+                f"{out} holds another study{why}; choose another --out, or continue that one: faceloss resume {out}"
             )
         return
     if out.exists() and (not out.is_dir() or any(entry.name != ".lock" for entry in out.iterdir())):
@@ -132,11 +140,14 @@ class Board:
         )
         self.progress(text, round(1000 * done), 1000 * self.todo)
 
-    def done(self, name: str) -> None:
-        """The run ``name`` is complete."""
+    def done(self, name: str, ended: str) -> None:
+        """The run ``name`` is complete; ``ended`` as :func:`execute` says."""
         self.finished += 1
         self.share[name] = 1.0
-        self.progress.say(f"done: {name} ({self.runs - self.todo + self.finished}/{self.runs})")
+        status, _, reason = ended.partition(": ")
+        head = "done" if status == "finished" else status
+        count = f"({self.runs - self.todo + self.finished}/{self.runs})"
+        self.progress.say(f"{head}: {name} {count}" + (f": {reason}" if reason else ""))
 
 
 def _name(run: Run) -> str:
@@ -173,10 +184,10 @@ def _here(todo: list[Run], study: Study, bench: Bench, out: Path, board: Board) 
         for run in todo:
             try:
                 show = _reporter(run, study, board.show)
-                execute(run, study, bench, out / "runs" / run.folder, stop=lambda: bool(asked), show=show)
+                ended = execute(run, study, bench, out / "runs" / run.folder, stop=lambda: bool(asked), show=show)
             except Stopped as error:
                 raise _stopped(out) from error
-            board.done(_name(run))
+            board.done(_name(run), ended)
             if asked and run is not todo[-1]:
                 raise _stopped(out)
 
@@ -187,6 +198,7 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(study: Study, out: Path, stop: Any, messages: Any, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
+    outside.use(study, out)
     _worker.update(study=study, out=out, stop=stop, messages=messages, parent=parent, bench=prepare(study))
 
 
@@ -207,10 +219,9 @@ def _work(run: Run) -> str:
         return "stopped"
     try:
         folder = _worker["out"] / "runs" / run.folder
-        execute(run, study, _worker["bench"], folder, stop=stop, show=_reporter(run, study, put))
+        return execute(run, study, _worker["bench"], folder, stop=stop, show=_reporter(run, study, put))
     except Stopped:
         return "stopped"
-    return "done"
 
 
 def _in_workers(todo: list[Run], study: Study, out: Path, workers: int, board: Board) -> None:
@@ -230,10 +241,11 @@ def _in_workers(todo: list[Run], study: Study, out: Path, workers: int, board: B
                 _drain(messages, board)
                 for future in done:
                     run = pending.pop(future)
-                    if future.result() == "done":
-                        board.done(_name(run))
-                    else:
+                    ended = future.result()
+                    if ended == "stopped":
                         complete = False
+                    else:
+                        board.done(_name(run), ended)
         except BrokenProcessPool as error:
             raise CouldNotFinish(
                 "a worker process died (killed, or out of memory); what was done is saved. "

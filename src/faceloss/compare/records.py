@@ -78,6 +78,7 @@ def assemble(out: Path) -> Path:
 def _study_record(study: Study, plan: Record) -> Record:
     recipe = study.recipe
     train = next(record for record in plan["data"] if record["role"] == "train")
+    outside = {"loss_files": study.loss_files, "plugins": study.plugins}
     return {
         "kind": "study",
         "title": study.title,
@@ -100,12 +101,14 @@ def _study_record(study: Study, plan: Record) -> Record:
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": recipe.threads,
         "recipe": recipe.model_dump(mode="json"),
+        **{name: identities for name, identities in outside.items() if identities},
     }
 
 
 def command(study: Study) -> str:
     """A command line that starts this study anew."""
     words = [f"faceloss compare --data {study.data} --losses '{','.join(study.losses)}' --seeds {study.seeds}"]
+    words += [f"--loss {name}.py" for name in study.loss_files]
     words += [f"--test {test}" for test in study.tests]
     if study.images:
         words.append(f"--images {study.images}")

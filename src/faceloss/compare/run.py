@@ -20,7 +20,7 @@ from faceloss.data.keys import key
 from faceloss.files import write_atomically
 from faceloss.train import checkpoint
 from faceloss.train.epochs import FaceEpochs
-from faceloss.train.loop import Diverged, Stopped, embed, train
+from faceloss.train.loop import Diverged, LossFailed, Stopped, embed, train
 from faceloss.train.state import State, build_optimizer, resolve_device
 
 Show = Callable[[State, int, dict[str, float]], None]
@@ -44,18 +44,19 @@ def execute(
     *,
     stop: Callable[[], bool] = lambda: False,
     show: Show = lambda state, total, now: None,
-) -> None:
+) -> str:
     """Bring ``run`` to its end in ``folder``: ``result.json``, ``influence.npz``, ``model.*``, ``cost.json``.
 
-    A run that was interrupted continues from its checkpoint; one that is complete is left alone. Divergence and a
-    lack of memory are results, and are written as such.
+    A run that was interrupted continues from its checkpoint; one that is complete is left alone. Divergence, a lack of
+    memory and an error in the code of the loss are results, and are written as such. Returns how it ended: "finished",
+    or status and reason, "failed: out of memory".
 
     Raises:
         Stopped: ``stop`` said so; everything is saved.
         CouldNotFinish: the folder is in use, the disk is full, or a checkpoint is damaged.
     """
     if (folder / "result.json").exists():
-        return
+        return "finished"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, wait=30.0):
         torch.set_num_threads(study.recipe.threads)
@@ -84,10 +85,12 @@ def execute(
             status, reason = "diverged", f"{error.reason}; first files of that batch: {', '.join(files)}"
         except (MemoryError, torch.OutOfMemoryError):
             status, reason = "failed", "out of memory"
-        _finish(run, study, bench, folder, state, status, reason)
+        except LossFailed as error:
+            status, reason = "failed", str(error)
+        return _finish(run, study, bench, folder, state, status, reason)
 
 
-def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str) -> None:
+def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str) -> str:
     row, recipe = run.competitor, study.recipe
     who = {"run": run.id, "label": row.label, "loss": row.loss, "seed": run.seed}
     results: list[dict[str, Any]] = []
@@ -138,6 +141,7 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
     write_atomically(folder / "result.json", json.dumps(rows, indent=None).encode())
     for old in (*folder.glob("checkpoint-*.safetensors"), folder / "checkpoint.json"):
         old.unlink(missing_ok=True)
+    return f"{status}: {reason}" if reason else status
 
 
 def _reset_peak_memory() -> None:

@@ -1,14 +1,13 @@
 """What is compared: a frozen value, written as ``study.json`` into the runs folder before any work starts."""
 
 import hashlib
-import inspect
 import re
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from faceloss import __version__
-from faceloss.errors import BadInput, unknown
+from faceloss.errors import BadInput
 from faceloss.train.settings import Frozen, Recipe
 
 BASELINE = "softmax"
@@ -25,6 +24,8 @@ class Study(Frozen):
     seeds: Annotated[int, Field(ge=1)] = 3
     split_seed: int = 0
     recipe: Recipe = Recipe()
+    loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
+    plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"
     version: str = __version__
 
 
@@ -61,6 +62,23 @@ def split_specifications(text: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part)
 
 
+def expand(specifications: tuple[str, ...]) -> tuple[str, ...]:
+    """``specifications`` with "all" replaced by every loss that comes with faceloss.
+
+    Softmax comes first, then the losses on shuffled batches, then those on identity-balanced ones, each by name; where
+    no default is known, with the loss's own values to start with.
+    """
+    from faceloss import losses
+
+    found = [losses.describe(name) for name in losses.own_names()] if "all" in specifications else []
+    found.sort(key=lambda about: (about.name != BASELINE, about.batches != "shuffled", about.name))
+    every = []
+    for about in found:
+        values = ",".join(f"{name}={value}" for name, value in about.start.items())
+        every.append(f"{about.name}({values})" if values else about.name)
+    return tuple(row for text in specifications for row in (every if text == "all" else [text]))
+
+
 def parse_value(text: str) -> Any:
     """A setting from its text: int, float, bool, None or the text itself.
 
@@ -90,8 +108,7 @@ def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
     if not match:
         raise BadInput(f"'{specification}' is not a loss; write a name or name(parameter=value, ...).")
     name, arguments = match.group(1), match.group(2)
-    if name not in losses.names():
-        raise BadInput(unknown("loss", name, losses.names()))
+    losses.describe(name)  # refuses a name that there is not, with the nearest
     hyperparameters = {}
     for argument in (arguments or "").split(","):
         if not argument.strip():
@@ -146,18 +163,15 @@ def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list
     for seed in range(study.seeds):
         for row in rows:
             text = f"{row.label}|{row.batches}|{sorted(row.hyperparameters.items())}|{seed}|{shared}"
+            outside = study.loss_files.get(row.loss) or study.plugins.get(row.loss)
+            text += f"|{outside}" if outside else ""
             runs.append(Run(hashlib.sha256(text.encode()).hexdigest()[:10], row, seed))
     return runs
 
 
 def full_hyperparameters(row: Competitor) -> dict[str, Any]:
     """All hyperparameters of a row: those given and the defaults of the rest."""
-    import importlib
+    from faceloss import losses
 
-    build = importlib.import_module(f"faceloss.losses.{row.loss}").build
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(build).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    return defaults | row.hyperparameters
+    known = losses.describe(row.loss).hyperparameters
+    return {name: hyperparameter.default for name, hyperparameter in known.items()} | row.hyperparameters

@@ -2,18 +2,25 @@
 
 The folder is the registry: a file that defines ``build`` at its top level is a loss, its name is the file's, its
 docstring is its documentation, and the signature of ``build`` is its configuration. Only :func:`build` imports torch.
+A file of the user's own (:func:`add`) and the plug-in of an installed package (an entry point of the group
+``faceloss.losses`` that names such a file's module) are losses like those of the folder.
 """
 
 import ast
 import importlib
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faceloss.errors import BadInput, unknown
+from faceloss.losses import outside
 
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
+
+
+FIELDS = ("Paper", "Batches", "Deviations", "Start with")  # what a docstring says line by line, besides its prose
 
 
 class Hyperparameter(NamedTuple):
@@ -35,42 +42,54 @@ class Description(NamedTuple):
     batches: str  # "shuffled" | "identity-balanced"
     deviations: str
     hyperparameters: dict[str, Hyperparameter]
+    start: dict[str, float | str]  # values to start with where no default is known
 
 
 def names() -> tuple[str, ...]:
-    """The names of all losses, in alphabetical order."""
+    """The names of all losses, in alphabetical order: faceloss's own, added files, plug-ins."""
+    return tuple(sorted({*_files(), *outside.added(), *outside.plugins()}))
+
+
+def own_names() -> tuple[str, ...]:
+    """The names of the losses that come with faceloss, in alphabetical order."""
     return tuple(sorted(_files()))
+
+
+def add(path: str | Path) -> str:
+    """Make the loss in the user's file at ``path`` known to this process; returns its name, the file's.
+
+    The file is read now; editing or moving it later changes nothing, adding it again does.
+
+    Raises:
+        BadInput: it cannot be read, is no loss file, or its name is that of a loss of faceloss or of a plug-in.
+    """
+    file = outside.read(Path(path))
+    _refuse_collision(file.name, [*_offers(file.name, files=False), f"the file {path}"])
+    _describe(file.name, file.source, str(path))
+    outside.hold(file)
+    return file.name
 
 
 def describe(name: str) -> Description:
     """What the file of the loss ``name`` says: title, formula, paper, deviations, hyperparameters.
 
     Raises:
-        BadInput: no loss of that name.
+        BadInput: no loss of that name, more than one, or one whose file is not as a loss file must be.
 
     >>> describe("cosface").hyperparameters["m"]
     Hyperparameter(type='float', default=0.35, choices=())
     """
-    paths = [Path(folder) / f"{name}.py" for folder in __path__ if name.isidentifier()]
-    tree = ast.parse(next((path.read_text(encoding="utf-8") for path in paths if path.exists()), ""))
-    make = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build"), None)
-    if make is None:
+    offers = _offers(name)
+    _refuse_collision(name, offers)
+    if not offers:
         raise BadInput(unknown("loss", name, names()))
-    title, formula, summary, fields = _read(ast.get_docstring(tree) or "")
-    hyperparameters = {
-        argument.arg: _hyperparameter(name, argument, default)
-        for argument, default in zip(make.args.kwonlyargs, make.args.kw_defaults, strict=True)
-    }
-    return Description(
-        name,
-        title,
-        formula,
-        summary,
-        paper=fields.get("Paper", ""),
-        batches=fields.get("Batches", "").rstrip("."),
-        deviations=fields.get("Deviations", ""),
-        hyperparameters=hyperparameters,
-    )
+    if file := outside.added().get(name):
+        return _describe(name, file.source, str(file.path))
+    if found := outside.plugins().get(name):
+        return _describe(name, outside.source(found[0]), f"{found[0].module} of {found[0].package}")
+    path = _own_file(name)
+    assert path is not None
+    return _describe(name, path.read_bytes(), path.name)
 
 
 def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters: float | str) -> "Loss":
@@ -84,7 +103,8 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
         TypeError: a hyperparameter that the loss does not have, or one that has no default and is not given.
         ValueError: a value of the wrong type or outside its range.
     """
-    known = describe(name).hyperparameters
+    about = describe(name)
+    known, start = about.hyperparameters, about.start
     for given, value in hyperparameters.items():
         if not known:
             raise TypeError(f"{name} has no hyperparameters; given '{given}'.")
@@ -93,17 +113,69 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
         _check(given, value, known[given])
     for required in (keyword for keyword, about in known.items() if about.default is None):
         if required not in hyperparameters:
-            raise TypeError(
-                f"{name} needs a value for '{required}': no default is known; 'losses show {name}' says more."
-            )
+            given = ", ".join(f"{keyword}={value}" for keyword, value in start.items())
+            hint = f"start with {name}({given})" if given else f"'losses show {name}' says more"
+            raise TypeError(f"{name} needs a value for '{required}': no default is known; {hint}.")
 
     import torch  # here, so that names() and describe() stay free of it
 
-    module = importlib.import_module(f"{__name__}.{name}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        loss: Loss = module.build(dim, classes, **hyperparameters)
+        if name in outside.added() or name in outside.plugins():
+            return outside.construct(name, dim, classes, hyperparameters)
+        loss: Loss = importlib.import_module(f"{__name__}.{name}").build(dim, classes, **hyperparameters)
     return loss
+
+
+def _offers(name: str, *, files: bool = True) -> list[str]:
+    """Who offers a loss of that name, in words."""
+    offers = ["faceloss itself"] if _own_file(name) else []
+    if files and name in outside.added():
+        offers.append(f"the file {outside.added()[name].path}")
+    return offers + [plugin.package for plugin in outside.plugins().get(name, ())]
+
+
+def _refuse_collision(name: str, offers: list[str]) -> None:
+    if len(offers) > 1:
+        raise BadInput(
+            f"More than one loss is named '{name}': by {' and by '.join(offers)}. Rename the file, or remove a package."
+        )
+
+
+def _describe(name: str, text: str | bytes, where: str) -> Description:
+    """What the source ``text`` of the loss ``name`` says; ``where`` it is from, for people."""
+    tree = outside.parse(text, where)
+    make = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build"), None)
+    if make is None:
+        raise BadInput(f"{where} defines no build(dim, classes, *, ...) at its top level, as a loss file must.")
+    taken = make.args
+    if len(taken.posonlyargs + taken.args) != 2 or taken.vararg or taken.kwarg or taken.defaults:
+        raise BadInput(
+            f"{where}: build must take dim, classes and, after a *, the hyperparameters; it takes "
+            f"({ast.unparse(taken)})."
+        )
+    title, formula, summary, fields = _read(ast.get_docstring(tree) or "")
+    hyperparameters = {
+        argument.arg: _hyperparameter(name, argument, default)
+        for argument, default in zip(taken.kwonlyargs, taken.kw_defaults, strict=True)
+    }
+    return Description(
+        name,
+        title,
+        formula,
+        summary,
+        paper=fields.get("Paper", ""),
+        batches=fields.get("Batches", "").rstrip("."),
+        deviations=fields.get("Deviations", ""),
+        hyperparameters=hyperparameters,
+        start=_start(where, fields.get("Start with", ""), hyperparameters),
+    )
+
+
+def _own_file(name: str) -> Path | None:
+    """The file of faceloss's own loss ``name``."""
+    paths = [Path(folder) / f"{name}.py" for folder in __path__ if name.isidentifier() and not name.startswith("_")]
+    return next((path for path in paths if path.exists() and _defines_build(path)), None)
 
 
 def _files() -> dict[str, Path]:
@@ -130,7 +202,7 @@ def _hyperparameter(loss: str, argument: ast.arg, default: ast.expr | None) -> H
             return Hyperparameter(kind.id, value)
         if isinstance(kind, ast.Subscript) and ast.unparse(kind.value) == "Literal":
             return Hyperparameter("str", value, tuple(ast.literal_eval(kind.slice)))
-    raise TypeError(
+    raise BadInput(
         f"{argument.arg} of the loss {loss} must be annotated as float, int, bool or Literal[...] of several strings, "
         "and have a default written as a plain value; a number may have none and is then required."
     )
@@ -150,8 +222,23 @@ def _check(name: str, value: Any, known: Hyperparameter) -> None:
         raise ValueError(f"{name} must be a finite number; given {value}.")
 
 
+def _start(where: str, text: str, known: dict[str, Hyperparameter]) -> dict[str, float | str]:
+    """The values of ``alpha = 0.2, mode = hard; words about them``; the words begin at a semicolon or parenthesis."""
+    values: dict[str, float | str] = {}
+    for part in re.split(r"[;(]", text)[0].strip().rstrip(".").split(",") if text else []:
+        name, _, value = (side.strip() for side in part.partition("="))
+        try:
+            if name not in known:
+                raise ValueError(unknown("hyperparameter", name, known))
+            values[name] = value if known[name].type == "str" else ast.literal_eval(value)
+            _check(name, values[name], known[name])
+        except (ValueError, SyntaxError) as error:
+            raise BadInput(f"{where}: 'Start with:' should read name = value, ...; {error}") from error
+    return values
+
+
 def _read(docstring: str) -> tuple[str, str, str, dict[str, str]]:
-    """Title, first indented block, remaining prose, and the fields "Paper", "Batches", "Deviations"."""
+    """Title, first indented block, remaining prose, and the fields of :data:`FIELDS`."""
     blocks = [block for block in docstring.split("\n\n") if block.strip()]
     title = blocks[0].strip() if blocks else ""
     formula, prose, fields, field = "", [], {}, ""
@@ -162,12 +249,12 @@ def _read(docstring: str) -> tuple[str, str, str, dict[str, str]]:
                 prose.append(block)
             formula = formula or "\n".join(line[4:] for line in lines)
             continue
-        if lines[0].split(":")[0] not in ("Paper", "Batches", "Deviations"):
+        if lines[0].split(":")[0] not in FIELDS:
             prose.append(" ".join(lines))
             continue
         for line in lines:
             name, _, rest = line.partition(": ")
-            if name in ("Paper", "Batches", "Deviations"):
+            if name in FIELDS:
                 field, fields[name] = name, rest
             else:
                 fields[field] += f" {line}"

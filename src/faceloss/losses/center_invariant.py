@@ -17,6 +17,7 @@ Deviations: the square, which a public lecture on the loss lacks: without it the
 identities. Our reading, as the paper was not at hand: M is constant in the slope, gamma scales the step and lam does
 not, a step stops at the mean norm (the slope is cubic and would overshoot), and centers still at 0, never seen, are
 left out of M. lam and alpha are those of "center"; gamma must be given.
+Start with: gamma = 0.01; nothing is published, a guess.
 """
 
 import torch

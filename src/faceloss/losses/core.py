@@ -93,7 +93,13 @@ class Loss(nn.Module, ABC):
         self._check(embeddings, labels)
         dtype = torch.promote_types(embeddings.dtype, torch.float32)
         with torch.autocast(embeddings.device.type, enabled=False):
-            loss, statistics = self.compute(embeddings.to(dtype), labels)
+            output = self.compute(embeddings.to(dtype), labels)
+        if not isinstance(output, LossOutput):
+            raise TypeError(
+                f"{type(self).__name__}.compute must return a LossOutput(loss, statistics), not a "
+                f"{type(output).__name__}."
+            )
+        loss, statistics = output
         if self.training:
             self.clock[1] += 1
         return LossOutput(loss.to(dtype), statistics)  # a 0-d loss times a 0-d hyperparameter would be float64

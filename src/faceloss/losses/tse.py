@@ -12,6 +12,7 @@ Paper: Sankaranarayanan et al., "Triplet Similarity Embedding for Face Verificat
 Batches: identity-balanced.
 Deviations: W x is normalized, as a public implementation of its sequel does; the sum is divided by the triplets; where
 nothing is said W starts at random, principal axes are a choice. alpha could not be verified and must be given.
+Start with: alpha = 0.2; nothing is published, a guess.
 """
 
 from typing import Literal

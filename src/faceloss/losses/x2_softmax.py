@@ -12,6 +12,8 @@ Paper: Xu et al., "X2-Softmax: Margin Adaptive Loss Function for Face Recognitio
 Batches: shuffled.
 Deviations: No default of a, h and k: the release takes them from the command line and the paper was not at hand; s = 64
 is recalled, not looked up. At cos = +-1 exactly the slope of theta is taken as about 0.
+Start with: a = -0.25, h = -0.4, k = 0.97; nothing is published. With these psi(theta) <= cos(theta) at every angle, by
+0.07 to 0.11 up to 50 degrees and by next to nothing at 90.
 """
 
 from typing import Literal

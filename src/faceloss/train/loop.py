@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceloss.data.keys import key
+from faceloss.losses.outside import in_words
 from faceloss.train.schedule import learning_rate
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -31,6 +32,10 @@ class Diverged(Exception):
 
 class Stopped(Exception):
     """Somebody asked the run to stop; the step was finished and the state saved."""
+
+
+class LossFailed(Exception):
+    """The code of the loss raised an error, or returned what no loss returns; the sentence says what and where."""
 
 
 class Epochs(Protocol):
@@ -57,6 +62,17 @@ def keyed(device: torch.device, seed: int, step: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def blamed_on_the_loss() -> Iterator[None]:
+    """Errors of the loss's own code end this run with a reason; those of the loop, the disk or the machine do not."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise LossFailed(f"the loss raised {in_words(error)}") from error
+
+
 def train(
     state: State,
     epochs: Epochs,
@@ -79,6 +95,7 @@ def train(
 
     Raises:
         Diverged: loss or gradient not finite; raised *before* the update, so the weights are still good.
+        LossFailed: the code of the loss raised an error.
         Stopped: ``stop`` said so.
     """
     device = resolve_device(recipe.device)
@@ -101,17 +118,19 @@ def train(
             with keyed(device, seed, state.step), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 embeddings = state.net(images)
             state.loss.key(seed, state.step)
-            output = state.loss(embeddings.float(), labels)
-            if not bool(torch.isfinite(output.loss)):
-                raise Diverged(f"loss {output.loss.item()} at step {state.step}, epoch {epoch + 1}", index)
+            with blamed_on_the_loss():
+                output = state.loss(embeddings.float(), labels)
+                statistics = {"loss": output.loss.item(), **{k: v.item() for k, v in output.statistics.items()}}
+            if not math.isfinite(statistics["loss"]):
+                raise Diverged(f"loss {statistics['loss']} at step {state.step}, epoch {epoch + 1}", index)
             state.optimizer.zero_grad(set_to_none=True)
-            output.loss.backward()
+            with blamed_on_the_loss():
+                output.loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
             if not bool(torch.isfinite(norm)):
                 raise Diverged(f"gradient norm {norm.item()} at step {state.step}, epoch {epoch + 1}", index)
             state.optimizer.step()
 
-            statistics = {"loss": output.loss.item(), **{k: v.item() for k, v in output.statistics.items()}}
             for name, value in statistics.items():
                 if math.isfinite(value):  # a batch without tuples has no active share
                     total_so_far, images_so_far = state.totals.get(name, (0.0, 0))

@@ -1,16 +1,29 @@
 """What the checks share: the loss in one setting, a batch on which nothing is at rest, gradients by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from faceloss import losses
+from faceloss.errors import FacelossError
 from faceloss.losses import Description
 from faceloss.losses.core import Loss
+from faceloss.losses.outside import in_words
 
 DIM, CLASSES = 8, 6
+
+# Defaults of faceloss's own losses that the small batches of the checks do not reach, and what is checked in place.
+REACHED: dict[str, dict[str, float]] = {
+    "adaface": {"h": 5.0},  # so that the norm of a batch is felt at the start, where its deviation counts as 100
+    "vpl": {"start": 0},  # so that memories count from the second step on
+    "magface": {"a_low": 1.0, "a_high": 6.0},  # so that the norms of a batch lie between
+    "am_lfs": {"bins": 2},  # so that a batch reaches every part of both functions
+    "contrastive on=raw": {"m": 6.0},  # the radius is in units of the embedding
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,39 @@ class Case:
 
     def loss(self, dim: int = DIM, classes: int = CLASSES, **more: Any) -> Loss:
         return self.make(dim=dim, classes=classes, **more)
+
+
+def cases(name: str, given: Mapping[str, float | str] | None = None) -> Iterator[Case]:
+    """The loss ``name`` with its defaults, and once more for every other choice that a keyword offers.
+
+    Hyperparameters without a default have their "Start with" value; ``given`` ones are the same in every case.
+    """
+    about, given = losses.describe(name), given or {}
+    settings: list[dict[str, str]] = [{}]
+    for keyword, known in about.hyperparameters.items():
+        if keyword not in given:
+            settings += [{keyword: choice} for choice in known.choices if choice != known.default]
+    for setting in settings:
+        label = "".join([name, *(f" {keyword}={choice}" for keyword, choice in {**given, **setting}.items())])
+        reached = {**REACHED.get(name, {}), **REACHED.get(label, {})}
+        values = {**about.start, **reached, **given, **setting}
+        defaults = {keyword: known.default for keyword, known in about.hyperparameters.items()}
+        inexact = (defaults | values).get("gradient", "exact") != "exact"
+        make = partial(losses.build, name, **values)  # type: ignore[arg-type]
+        yield Case(label, make, about, straight_through=inexact)
+
+
+def failure(check: Callable[[Case], None], case: Case) -> str:
+    """What ``check`` finds wrong with ``case``, as a sentence; nothing wrong: ""."""
+    try:
+        check(case)
+    except AssertionError as error:
+        return str(error) or in_words(error)
+    except FacelossError as error:
+        return str(error)
+    except Exception as error:  # of somebody else's code: whatever it is, it is what the check found
+        return f"the loss raises {in_words(error)}"
+    return ""
 
 
 def must(condition: object, sentence: str) -> None:

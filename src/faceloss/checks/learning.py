@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from loss_checks.case import DIM, Case, must
+from faceloss.checks.case import DIM, Case, must
 
 
 def toy(identities: int, each: int, seed: int) -> tuple[Tensor, Tensor]:

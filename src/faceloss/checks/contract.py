@@ -2,11 +2,12 @@
 
 import math
 import re
+from functools import partial
 
 import torch
 
+from faceloss.checks.case import CLASSES, DIM, Case, batch, must, refused
 from faceloss.losses.core import LossOutput
-from loss_checks.case import Case, batch, must, refused
 
 
 def output(case: Case) -> None:
@@ -30,11 +31,11 @@ def misspelt_is_refused(case: Case) -> None:
     allowed = case.description.hyperparameters
     for name in [*allowed, "margn"]:
         wrong = name + "x"
-        sentence = refused(TypeError, lambda wrong=wrong: case.loss(**{wrong: 1.0}), f"{wrong}=1.0")
+        sentence = refused(TypeError, partial(case.make, dim=DIM, classes=CLASSES, **{wrong: 1.0}), f"{wrong}=1.0")
         must(wrong in sentence and all(f"{known}" in sentence for known in allowed), f"unhelpful sentence: {sentence}")
     for name, about in allowed.items():
         for nonsense in ("nonsense", math.nan, None) if about.type != "str" else ("nonsense", 1.0):
-            call = lambda name=name, nonsense=nonsense: case.loss(**{name: nonsense})  # noqa: E731
+            call = partial(case.make, dim=DIM, classes=CLASSES, **{name: nonsense})
             sentence = refused(ValueError, call, f"{name}={nonsense!r}")
             must(str(nonsense) in sentence, f"unhelpful sentence: {sentence}")
 
@@ -56,7 +57,7 @@ def bad_input_is_refused(case: Case) -> None:
         "a negative label": (embeddings, labels - 1),
     }
     for what, (given, wanted) in wrong.items():
-        refused(ValueError, lambda given=given, wanted=wanted: loss(given, wanted), what)
+        refused(ValueError, partial(loss, given, wanted), what)
     refused(ValueError, lambda: case.loss(classes=1), "classes = 1")
     refused(ValueError, lambda: case.loss(dim=0), "dim = 0")
 
@@ -81,4 +82,6 @@ def documented(case: Case) -> None:
     for name, hyperparameter in about.hyperparameters.items():
         text = f"{about.formula} {about.summary}"
         must(re.search(rf"\b{name}\b", text), f"the docstring does not say what {name} is")
-        must(hyperparameter.default is not None or "No default" in text, f"{name} has no default; say 'No default'")
+        known = hyperparameter.default is not None
+        must(known or "No default" in text, f"{name} has no default; say 'No default'")
+        must(known or name in about.start, f"{name} has no default; say 'Start with: {name} = ...' with a value")

@@ -2,11 +2,12 @@
 
 import copy
 import math
+from functools import partial
 
 import torch
 
+from faceloss.checks.case import Case, batch, gradients, must, refused, value
 from faceloss.losses.core import Loss
-from loss_checks.case import Case, batch, gradients, must, refused, value
 
 
 def leaves_inputs(case: Case) -> None:
@@ -87,8 +88,12 @@ def hyperparameters_move(case: Case) -> None:
         for one in (plain, moved):
             one(embeddings, labels)  # one training pass first: a rate shows in the next
             losses.append(float(one(embeddings, labels).loss.detach()))
-        must(losses[0] != losses[1], f"{name} was moved from its default and the loss did not change")
-        refused(ValueError, lambda name=name: case.loss().set_hyperparameters({name: math.nan}), f"{name} = nan")
+        must(
+            losses[0] != losses[1],
+            f"{name} was moved from {float(plain.hyperparameters()[name]):g} to {target:g} and the loss did not change "
+            f"(if this check's small batch does not reach it, check another value of it, as 'NAME({name}=...)')",
+        )
+        refused(ValueError, partial(case.loss().set_hyperparameters, {name: math.nan}), f"{name} = nan")
     known = loss.hyperparameters()
     sentence = refused(TypeError, lambda: loss.set_hyperparameters({"no_such": 1.0}), "an unknown hyperparameter")
     must("no_such" in sentence, "the refusal does not name what was given")

@@ -1,46 +1,94 @@
 """Checks of the numbers: finite at the edges, the gradient is the derivative, nothing depends on what it should not."""
 
 import copy
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from faceloss.checks.case import DIM, Case, batch, close, gradients, is_random, must, value
 from faceloss.losses.core import Loss
-from loss_checks.case import DIM, Case, batch, close, gradients, is_random, must, value
 
 
-def edges(loss: Loss) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Inputs on which careless losses give inf or nan."""
+def edges(loss: Loss) -> Iterator[tuple[str, Loss, Tensor, Tensor]]:
+    """Inputs on which careless losses give inf or nan, each with the loss to give it to: what, loss, x, labels."""
     embeddings, labels = batch(dim=loss.dim)
-    yield "zero", torch.zeros_like(embeddings), labels
-    yield "one zero", embeddings * (torch.arange(len(labels)) > 0).unsqueeze(1), labels
-    yield "all equal", embeddings[:1].expand_as(embeddings), labels
-    yield "duplicates", embeddings[labels], labels
-    yield "huge", 1e6 * embeddings, labels
-    yield "tiny", 1e-6 * embeddings, labels
-    yield "one class", embeddings, torch.zeros_like(labels)
-    yield "all classes different", embeddings[: loss.classes], torch.arange(loss.classes)
-    yield "batch of 1", embeddings[:1], labels[:1]
+    yield "zero", loss, torch.zeros_like(embeddings), labels
+    yield "one zero", loss, embeddings * (torch.arange(len(labels)) > 0).unsqueeze(1), labels
+    yield "all equal", loss, embeddings[:1].expand_as(embeddings), labels
+    yield "duplicates", loss, embeddings[labels], labels
+    yield "huge", loss, 1e6 * embeddings, labels
+    yield "tiny", loss, 1e-6 * embeddings, labels
+    yield "one class", loss, embeddings, torch.zeros_like(labels)
+    yield "all classes different", loss, embeddings[: loss.classes], torch.arange(loss.classes)
+    yield "batch of 1", loss, embeddings[:1], labels[:1]
     directions = [tensor for tensor in loss.state_dict().values() if tensor.shape == (loss.classes, loss.dim)]
     for vectors in [embeddings[: loss.classes], *directions]:
         for power in (1.0, 1e-3, 1e3):
-            yield "aligned", power * vectors[labels], labels
-            yield "opposite", -power * vectors[labels], labels
+            yield "aligned", loss, power * vectors[labels], labels
+            yield "opposite", loss, -power * vectors[labels], labels
         sign = 1.0 - 2.0 * (torch.arange(len(labels)) % 2).unsqueeze(1)
-        yield "aligned and opposite", sign * vectors[labels], labels
+        yield "aligned and opposite", loss, sign * vectors[labels], labels
+    yield from exact_edges(loss, labels)
+
+
+def exact_edges(loss: Loss, labels: Tensor) -> Iterator[tuple[str, Loss, Tensor, Tensor]]:
+    """Class vectors and embeddings on the axes, so that every cosine is +1, -1 or 0 without rounding.
+
+    At a scale of 10,000, and with embeddings 1e6 long where the norm is the scale, exp underflows: the probability of
+    the target is then exactly 1 where its cosine is +1 and exactly 0 where it is -1.
+    """
+    axis = torch.eye(loss.dim, dtype=torch.float64)
+    own, another = axis[labels], axis[(labels + 1) % loss.classes]
+    cosines = {"+1": own, "-1": -own, "0": axis[-1].expand_as(own), "0, to another class 1": another}
+    rows = torch.arange(len(labels)).unsqueeze(1) % 3
+    cosines["+1, -1 and 0"] = torch.where(rows == 0, own, torch.where(rows == 1, -own, another))
+    for scaled in (False, True):
+        for cosine, embeddings in cosines.items():
+            for power in (1.0, 1e6):
+                what = f"cosine exactly {cosine}" + ", at a huge scale" * scaled + ", huge" * (power > 1)
+                yield what, on_axes(loss, scaled=scaled), power * embeddings, labels
+
+
+@torch.no_grad()
+def on_axes(loss: Loss, *, scaled: bool) -> Loss:
+    """A copy of ``loss`` whose class vectors are the axes; ``scaled``: and whose scale is 10,000 where it has one."""
+    loss = copy.deepcopy(loss)
+    for tensor in loss.state_dict().values():
+        if tensor.ndim == 2 and tensor.shape[1] == loss.dim and tensor.is_floating_point():
+            each = len(tensor) / loss.classes if len(tensor) % loss.classes == 0 else 1  # rows of one class in a row
+            index = (torch.arange(len(tensor)) / each).floor().long() % loss.dim
+            tensor.copy_(torch.eye(loss.dim, dtype=tensor.dtype)[index])
+    if scaled:
+        if "s" in loss.hyperparameters():
+            loss.set_hyperparameters({"s": 1e4})
+        for name, parameter in loss.named_parameters():
+            if name.endswith("log_scale"):
+                parameter.fill_(math.log(1e4))
+    return loss
 
 
 def finite_at_edges(case: Case) -> None:
-    """Finite loss and gradient wherever the input is finite; no tuples: 0 with zero gradient."""
-    for dim in (DIM, 512):
-        for dtype in (torch.float32, torch.float64):
-            loss = case.loss(dim).to(dtype)
-            for what, embeddings, labels in edges(loss):
-                total, grads = gradients(loss, embeddings.to(dtype), labels)
+    """Finite loss and gradient wherever the input is finite, in every precision; no tuples: 0 with zero gradient."""
+    for dim, dtypes in (
+        (DIM, (torch.float32, torch.float64, torch.bfloat16, torch.float16)),
+        (512, (torch.float32, torch.float64)),
+    ):
+        for dtype in dtypes:
+            half = dtype in (torch.bfloat16, torch.float16)
+            most = torch.finfo(dtype).max
+            start = case.loss(dim).to(torch.float32 if half else dtype)
+            for what, loss, embeddings, labels in edges(start):
+                given = embeddings.clamp(-most, most).to(dtype)
+                twin = copy.deepcopy(loss) if half else loss
+                total, grads = gradients(loss, given, labels)
                 where = f"on the input '{what}' ({dtype}, dim {dim})"
                 must(torch.isfinite(total), f"the loss is {total.item()} {where}")
                 for name, gradient in grads.items():
+                    if half and name == "embeddings" and not torch.isfinite(gradient).all():
+                        wanted = gradients(twin, given.float(), labels)[1][name]
+                        gradient = gradient.where(wanted.abs() < most, 0.0)  # what half precision can hold at all
                     must(torch.isfinite(gradient).all(), f"the gradient of {name} is not finite {where}")
 
 
@@ -63,7 +111,7 @@ def exact_gradient(case: Case) -> None:
             moved = copy.deepcopy(loss)
             with torch.no_grad():
                 for name, parameter in moved.named_parameters():
-                    parameter += step * along[name]
+                    parameter.add_(step * along[name])
             sides.append(value(moved, embeddings + step * along["embeddings"], labels))
         slope = (sides[0] - sides[1]) / 2e-6
         expected = float(sum((gradient * along[name]).sum() for name, gradient in grads.items()))
