@@ -39,7 +39,7 @@ def least_scale(probability: float, classes: int, *, target: float = 1.0) -> flo
     (6.113, 11.46)
     """
     _check_probability(probability)
-    _check_classes(classes)
+    _check_least("classes", classes, 2)
     gap = target + 1 / (classes - 1)
     if not gap > 0:
         raise ValueError(f"target must be above -1/(K-1) = {-1 / (classes - 1):.4g}; given {target:g}.")
@@ -58,7 +58,7 @@ def most_probability(scale: float, classes: int, *, target: float = 1.0) -> floa
     0.99
     """
     _check_positive("scale", scale)
-    _check_classes(classes)
+    _check_least("classes", classes, 2)
     return 1 / (1 + (classes - 1) * math.exp(-scale * (target + 1 / (classes - 1))))
 
 
@@ -81,8 +81,8 @@ def spread_scale(probability: float, classes: int, dim: int, *, target: float = 
     (29.7, inf)
     """
     _check_probability(probability)
-    _check_classes(classes)
-    _check_dim(dim)
+    _check_least("classes", classes, 2)
+    _check_least("dim", dim, 1)
     if not 0 < target <= 1:
         raise ValueError(f"target must lie in (0, 1]; given {target:g}.")
     needed = max(0.0, _odds(probability, classes - 1))
@@ -107,8 +107,7 @@ def least_alpha(probability: float, classes: int) -> float:
     (6.78, 11.7)
     """
     _check_probability(probability)
-    if classes < 3:
-        raise ValueError(f"The bound needs at least 3 classes; given {classes}.")
+    _check_least("classes", classes, 3)
     alpha = _odds(probability, classes - 2)
     if alpha <= 0:
         raise ValueError(f"At P = {probability:g} and {classes} classes the bound is not above 0; give a larger P.")
@@ -132,7 +131,7 @@ def least_mean_loss(scale: float, classes: int) -> float:
     (1.377, 0.000134)
     """
     _check_positive("scale", scale)
-    _check_classes(classes)
+    _check_least("classes", classes, 2)
     return math.log1p((classes - 1) * math.exp(-scale * classes / (classes - 1)))
 
 
@@ -153,7 +152,7 @@ def least_coco_alpha(loss: float, classes: int, *, balanced: bool = False) -> fl
     (9.24, 18.47)
     """
     _check_positive("loss", loss)
-    _check_classes(classes)
+    _check_least("classes", classes, 2)
     factor = (classes - 1) / classes if balanced else 0.5
     return factor * max(0.0, math.log(classes - 1) - _log_expm1(loss))
 
@@ -175,8 +174,8 @@ def largest_cosine_margin(classes: int, dim: int) -> float:
     >>> largest_cosine_margin(3, 2), largest_cosine_margin(10_575, 512)
     (1.5, 1.0)
     """
-    _check_classes(classes)
-    _check_dim(dim)
+    _check_least("classes", classes, 2)
+    _check_least("dim", dim, 1)
     if classes <= dim + 1:
         return classes / (classes - 1)
     if dim <= 2:
@@ -197,8 +196,8 @@ def welch_bound(classes: int, dim: int) -> float:
     >>> round(welch_bound(10_575, 512), 3)
     0.043
     """
-    _check_classes(classes)
-    _check_dim(dim)
+    _check_least("classes", classes, 2)
+    _check_least("dim", dim, 1)
     return math.sqrt(max(0, classes - dim) / (dim * (classes - 1)))
 
 
@@ -258,7 +257,7 @@ def least_angle_factor(classes: int) -> float:
     >>> round(least_angle_factor(2), 3), least_angle_factor(10)
     (3.732, 3.0)
     """
-    _check_classes(classes)
+    _check_least("classes", classes, 2)
     return 2 + math.sqrt(3) if classes == 2 else 3.0
 
 
@@ -321,14 +320,6 @@ def _log_expm1(x: float) -> float:
 def _check_probability(probability: float) -> None:
     if not 0 < probability < 1:
         raise ValueError(f"probability must lie between 0 and 1, without both; given {probability:g}.")
-
-
-def _check_classes(classes: int) -> None:
-    _check_least("classes", classes, 2)
-
-
-def _check_dim(dim: int) -> None:
-    _check_least("dim", dim, 1)
 
 
 def _check_least(name: str, value: float, low: float) -> None:
