@@ -77,7 +77,7 @@ class NormPull(Loss):
         if self.pulled or start >= self.a_low:
             return ""
         return (
-            f"Norms start near sqrt({self.dim}) = {start:.1f} where a network ends in batch normalization, as ours do; that is "
+            f"Norms start near sqrt({self.dim}) = {start:.1f} where a network ends in batch normalization, which is "
             f"below a_low = {self.a_low:g}, where they get no gradient. Give below=pull, or smaller a_low and a_high."
         )
 
