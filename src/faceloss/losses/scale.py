@@ -47,7 +47,12 @@ def automatic(loss: Loss, name: str) -> float:
             f"No scale s lets {name} reach probability {AUTO} at these hyperparameters: its margin puts even a "
             "perfectly placed sample below the other classes. Lower the margin or give s a number."
         )
-    return math.ceil(found * 100 - 1e-6) / 100
+    return rounded(found)
+
+
+def rounded(s: float) -> float:
+    """``s`` rounded up to 0.01, so that it reads well and is the same on every machine."""
+    return s if s == math.inf else math.ceil(s * 100 - 1e-6) / 100
 
 
 def remark(loss: Loss) -> str:
@@ -57,7 +62,7 @@ def remark(loss: Loss) -> str:
         if s < bound < math.inf:
             return (
                 f"The scale s = {s:g} is below {bound:.2f}: among {part.classes} classes not even a perfectly placed "
-                f"sample can reach probability {BOUND}; s=auto would choose {automatic(part, 'it'):g}."
+                f"sample can reach probability {BOUND}; s=auto would choose {rounded(least(part, AUTO)):g}."
             )
         if bound == math.inf:
             return (
@@ -120,14 +125,14 @@ def _of_classes(head: ClassHead, s: float) -> float:
         "cos": cos,
     }
     margin = cos if head.psi is None else head.psi(cos, **head._given("psi", seen))
-    scores = torch.tensor(
-        [[1.0, -1 / (head.classes - 1)]], dtype=torch.float64
-    )  # the own class, and one for all others
-    if head.others is not None:
-        scores = head.others(scores, **head._given("others", seen | {"margin": margin}))
-    rest = s * scores[0, 1:].clone()
-    rest[0] += math.log(head.classes - 1)
-    return float(s * margin[0] - rest.logsumexp(0))
+    away = -1 / (head.classes - 1)
+    others = s * away + math.log(head.classes - 1)  # log sum exp over K - 1 equal logits
+    if head.others is not None:  # a rule is handed whole rows, and may add columns
+        row = torch.full((1, head.classes), away, dtype=torch.float64)
+        row[0, 0] = 1.0
+        changed = head.others(row, **head._given("others", seen | {"margin": margin}))
+        others = float((s * changed[0, 1:]).logsumexp(0))
+    return float(s * margin[0]) - others
 
 
 def _of_answers(head: BinaryHead, s: float) -> float:
