@@ -61,7 +61,7 @@ def test_a_misspelt_hyperparameter_is_named_with_the_nearest():
     ("wrong", "sentence"),
     [
         ({"s": 0}, "s must be a finite number above 0; given 0"),
-        ({"s": "64"}, "s must be of type float, for example 64.0; given '64'"),
+        ({"s": "64"}, "s must be of type float or auto, for example 64.0; given '64'"),
         ({"s": True}, "s must be of type float"),
         ({"m": float("inf")}, "m must be a finite number; given inf"),
         ({"gradient": "exakt"}, "did you mean 'exact'"),

@@ -68,6 +68,52 @@ def test_the_default_weight_makes_larger_norms_pay_and_the_bound_is_the_papers()
     assert losses.describe("magface").hyperparameters["lam"].default > bound
 
 
+def norm_gradient(norm, **given):
+    """d loss / d ||x|| at a target angle of 0 degrees and that of the other class at 90."""
+    loss = losses.build("magface", dim=2, classes=2, s=10.0, **given).double()
+    with torch.no_grad():
+        loss.terms["magface"].weight.copy_(torch.eye(2))
+    x = torch.tensor([[norm, 0.0]], dtype=torch.float64, requires_grad=True)
+    value = loss(x, torch.tensor([0])).loss
+    value.backward()
+    return value.item(), x.grad[0, 0].item()
+
+
+def test_below_a_low_there_is_no_gradient_of_the_norm_as_in_the_release_unless_pulled():
+    """ "pull" goes on along the tangent: -lam (1/l^2 - 1/u^2) at every norm below l, also at 0 itself finite."""
+    slope = -35 * (1 / 10**2 - 1 / 110**2)
+    for norm in (0.01, 5.0, 9.99):
+        value, gradient = norm_gradient(norm)
+        assert gradient == pytest.approx(0, abs=1e-12)
+        pulled, lifting = norm_gradient(norm, below="pull")
+        assert lifting == pytest.approx(slope, rel=1e-9)
+        assert pulled - value == pytest.approx(-slope * (10 - norm), rel=1e-9)
+    assert norm_gradient(0.0, below="pull")[1] == pytest.approx(0, abs=1e-12), "a zero vector has no direction"
+    assert norm_gradient(10.01)[1] < -0.1, "inside the range longer is cheaper"
+    for norm in (10.01, 60.0, 200.0):
+        assert norm_gradient(norm) == norm_gradient(norm, below="pull")
+
+
+@pytest.mark.parametrize(("below", "lifted"), [("clip", False), ("pull", True)])
+def test_a_network_that_starts_below_the_range_stays_there_unless_pulled(below, lifted):
+    """32 dimensions behind a batch normalization: norms near sqrt(32) = 5.7, all below 10."""
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.randn(10, 24, generator=generator)
+    net = torch.nn.Sequential(torch.nn.Linear(24, 32, bias=False), torch.nn.BatchNorm1d(32))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.randn(32, 24, generator=generator) / 5)
+    loss = losses.build("magface", dim=32, classes=10, s=32.0, below=below)
+    optimizer = torch.optim.SGD([*net.parameters(), *loss.parameters()], lr=0.05, momentum=0.9)
+    for _ in range(60):
+        labels = torch.randint(10, (64,), generator=generator)
+        embeddings = net(centers[labels] + 0.7 * torch.randn(64, 24, generator=generator))
+        optimizer.zero_grad()
+        loss(embeddings, labels).loss.backward()
+        optimizer.step()
+    inside = (embeddings.detach().norm(dim=1) > 10).float().mean().item()
+    assert inside > 0.9 if lifted else inside == 0
+
+
 def test_norms_in_the_wrong_order_are_refused():
     with pytest.raises(ValueError, match="a_high must be a finite number above 10"):
         losses.build("magface", dim=6, classes=4, a_high=5.0)

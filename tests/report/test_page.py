@@ -152,6 +152,17 @@ def test_all_results_show_attained_far_and_effective_pairs(page):
     assert "9.8e-5" in page
 
 
+def test_remarks_stand_under_the_table_once_a_loss(tmp_path, save, make_study):
+    rows = make_study().records()
+    for record in rows:
+        if record["kind"] == "run" and record["label"] in ("cosface", "arcface"):
+            record["remarks"] = [f"The scale of <{record['label']}> is small."]
+    page = render(save, tmp_path, rows)
+    said = [f"<li><b>{name}</b>: The scale of &lt;{name}&gt; is small.</li>" for name in ("cosface", "arcface")]
+    assert [page.count(sentence) for sentence in said] == [1, 1]
+    assert page.index(said[0]) < page.index(said[1]), "in the order of the study"
+
+
 def test_failures_name_reason_and_count(page):
     assert "the loss was not finite in epoch 4, step 212" in page
     assert "the file is cut off" in page

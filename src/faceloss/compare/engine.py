@@ -19,7 +19,7 @@ from faceloss.compare import outside
 from faceloss.compare.lock import locked
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
-from faceloss.compare.run import execute
+from faceloss.compare.run import execute, steps
 from faceloss.compare.study import Run, Study, competitors, plan
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
@@ -46,7 +46,7 @@ def compare(study: Study, out: Path, *, workers: int = 1, progress: Progress | N
     with locked(out):
         outside.use(study, out)
         bench = prepare(study, progress)
-        rows = competitors(study, len(bench.train.identities))
+        rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
         runs = plan(study, rows, bench.digests)
         document = {"data": bench.records, "runs": [_planned(run) for run in runs]}
         write_atomically(out / "plan.json", json.dumps(document, indent=1).encode())
@@ -57,6 +57,9 @@ def compare(study: Study, out: Path, *, workers: int = 1, progress: Progress | N
             f"{len(rows)} losses x {study.seeds} seeds = {len(runs)} runs ({len(todo)} to do) on "
             f"{len(bench.train.labels)} images of {len(bench.train.identities)} identities"
         )
+        for row in rows:
+            for remark in row.remarks:
+                progress.say(f"note on {row.label}: {remark}")
         board = Board(progress, len(runs), len(todo))
         if todo and min(workers, len(todo)) == 1:
             _here(todo, study, bench, out, board)

@@ -26,6 +26,12 @@ from faceloss.train.state import State, build_optimizer, resolve_device
 Show = Callable[[State, int, dict[str, float]], None]
 
 
+def steps(study: Study, bench: Bench, batches: str) -> int:
+    """The number of training steps of a run with this composition of batches."""
+    epochs = FaceEpochs(bench.train, study.recipe, 0, batches)  # type: ignore[arg-type]
+    return len(epochs.batches(0)) * study.recipe.epochs
+
+
 def build_state(run: Run, study: Study, classes: int) -> State:
     """A fresh state. Weights and class vectors depend on the seed only, so every loss starts from the same ones."""
     recipe, device = study.recipe, resolve_device(study.recipe.device)
@@ -119,6 +125,7 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
         "batches": row.batches,
         "status": status,
         "reason": reason,
+        "remarks": list(row.remarks),
         "epochs_done": state.epoch,
         "images_seen": state.images_seen,
     }

@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import sys
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
@@ -34,8 +36,9 @@ class Competitor(NamedTuple):
 
     label: str
     loss: str
-    hyperparameters: dict[str, Any]
+    hyperparameters: dict[str, Any]  # those given, with a number where the scale was "auto"
     batches: str
+    remarks: tuple[str, ...] = ()  # sentences on what cannot work as meant
 
 
 class Run(NamedTuple):
@@ -122,28 +125,32 @@ def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
     return name, hyperparameters
 
 
-def competitors(study: Study, classes: int) -> list[Competitor]:
+def competitors(
+    study: Study, classes: int, steps: Callable[[str], int] = lambda batches: sys.maxsize
+) -> list[Competitor]:
     """The rows of a study, in the order given, the softmax baseline first.
 
     Softmax is added when it is missing, because every difference is one to softmax. A loss that asks for
     identity-balanced batches brings softmax on the same batches as a control, so that what the batches do is not
-    mistaken for what the loss does.
+    mistaken for what the loss does. ``steps`` tells how many steps a training has, by its composition of batches.
 
     Raises:
         BadInput: an unknown loss, a misspelt or impossible hyperparameter, the same row twice; all in one sentence.
     """
     from faceloss import losses
+    from faceloss.losses.remarks import remarks
 
     rows: list[Competitor] = []
     for specification in study.losses:
         name, hyperparameters = parse_loss(specification)
         try:
-            loss = losses.build(name, dim=study.recipe.dim, classes=classes, **hyperparameters)
+            used = losses.resolve(name, dim=study.recipe.dim, classes=classes, **hyperparameters)
+            loss = losses.build(name, dim=study.recipe.dim, classes=classes, **used)
         except (TypeError, ValueError) as error:
             raise BadInput(f"{specification}: {error}") from error
         arguments = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())
         label = f"{name} ({arguments})" if arguments else name
-        rows.append(Competitor(label, name, hyperparameters, loss.batches))
+        rows.append(Competitor(label, name, used, loss.batches, remarks(loss, steps(loss.batches))))
     control = Competitor(f"{BASELINE} (identity-balanced)", BASELINE, {}, "identity-balanced")
     if any(row.batches == "identity-balanced" for row in rows):
         rows.insert(0, control)

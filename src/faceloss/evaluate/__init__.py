@@ -18,6 +18,7 @@ from faceloss.evaluate.metrics import (
     tar_at_far,
     ten_folds,
 )
+from faceloss.evaluate.neural_collapse import CosineStatistics, NeuralCollapse, cosine_statistics, measure_collapse
 from faceloss.evaluate.protocols import Judged, Measured, judge_closed_set, judge_matrix, judge_pairs, judge_rank
 from faceloss.evaluate.statistics import (
     Difference,
@@ -32,13 +33,16 @@ from faceloss.evaluate.statistics import (
 
 __all__ = [
     "FAR_GRID",
+    "CosineStatistics",
     "Difference",
     "Judged",
     "Measured",
+    "NeuralCollapse",
     "NotMeasurable",
     "Summary",
     "auc",
     "cmc",
+    "cosine_statistics",
     "eer",
     "evaluate_file",
     "hold_out",
@@ -49,6 +53,7 @@ __all__ = [
     "judge_rank",
     "mate_ranks",
     "measurable",
+    "measure_collapse",
     "paired_difference",
     "roc",
     "subject_bootstrap",

@@ -19,12 +19,17 @@ from faceloss.losses import outside
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
 
+SCALE = "s"  # the name that the scale has in every loss that has one to choose
+
 
 FIELDS = ("Paper", "Batches", "Deviations", "Start with")  # what a docstring says line by line, besides its prose
 
 
 class Hyperparameter(NamedTuple):
-    """One keyword of a loss: its type ("float", "int", "bool" or "str"), its default and, for names, the choices."""
+    """One keyword of a loss: its type, its default and, for names, the choices.
+
+    The type is "float", "int", "bool", "str", or "float or auto" of a scale ``s``; "auto" is :func:`resolve`'s.
+    """
 
     type: str
     default: float | str | None  # None: required, as nobody knows a value that suits
@@ -96,7 +101,7 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
     """The loss ``name`` for embeddings of ``dim`` numbers and identities 0 .. ``classes`` - 1.
 
     What it draws at the start (class vectors) depends on ``seed`` alone: torch's global generator is neither read nor
-    moved. Hyperparameters not given have the paper's value.
+    moved. Hyperparameters not given have the paper's value; a scale given as "auto" has that of :func:`resolve`.
 
     Raises:
         BadInput: no loss of that name.
@@ -106,6 +111,8 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
     about = describe(name)
     known, start = about.hyperparameters, about.start
     for given, value in hyperparameters.items():
+        if value == "auto" and given == SCALE and SCALE not in known:
+            raise TypeError(f"{name} has no scale s to choose; leave out s=auto.")
         if not known:
             raise TypeError(f"{name} has no hyperparameters; given '{given}'.")
         if given not in known:
@@ -119,12 +126,35 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
 
     import torch  # here, so that names() and describe() stay free of it
 
+    hyperparameters = resolve(name, dim=dim, classes=classes, **hyperparameters)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if name in outside.added() or name in outside.plugins():
             return outside.construct(name, dim, classes, hyperparameters)
         loss: Loss = importlib.import_module(f"{__name__}.{name}").build(dim, classes, **hyperparameters)
     return loss
+
+
+def resolve(name: str, *, dim: int, classes: int, **hyperparameters: float | str) -> dict[str, Any]:
+    """The hyperparameters with a number in place of the scale "auto"; others as they are.
+
+    The number is the smallest scale at which a perfectly placed sample reaches probability 0.9999 under the loss with
+    its margin, see :mod:`faceloss.losses.scale`; a scale that is learnt starts there.
+
+    Raises:
+        ValueError: no scale reaches it, or the loss cannot say.
+
+    >>> resolve("cosface", dim=8, classes=10_000, s="auto", m=0.35)
+    {'s': 28.34, 'm': 0.35}
+    """
+    known = describe(name).hyperparameters
+    if hyperparameters.get(SCALE) != "auto" or SCALE not in known:
+        return hyperparameters
+    from faceloss.losses.scale import automatic
+
+    anything = {SCALE: known[SCALE].default or 1.0}
+    probe = build(name, dim=dim, classes=classes, seed=0, **(hyperparameters | anything))
+    return hyperparameters | {SCALE: automatic(probe, name)}
 
 
 def _offers(name: str, *, files: bool = True) -> list[str]:
@@ -194,6 +224,8 @@ def _defines_build(path: Path) -> bool:
 def _hyperparameter(loss: str, argument: ast.arg, default: ast.expr | None) -> Hyperparameter:
     """Type, default and choices of one keyword of ``build``, from its source."""
     kind = argument.annotation
+    if isinstance(kind, ast.Name) and (kind.id, argument.arg) == ("float", SCALE):
+        return Hyperparameter("float or auto", None if default is None else ast.literal_eval(default))
     if default is None and isinstance(kind, ast.Name) and kind.id in ("float", "int", "bool"):
         return Hyperparameter(kind.id, None)
     if isinstance(default, ast.Constant | ast.UnaryOp):
@@ -214,7 +246,9 @@ def _check(name: str, value: Any, known: Hyperparameter) -> None:
         if value not in known.choices:
             raise ValueError(unknown(name, str(value), known.choices))
         return
-    types = {"float": (int, float), "int": (int,), "bool": (bool,)}[known.type]
+    if value == "auto" and known.type == "float or auto":
+        return
+    types = {"float": (int, float), "float or auto": (int, float), "int": (int,), "bool": (bool,)}[known.type]
     if not isinstance(value, types) or (isinstance(value, bool) and known.type != "bool"):
         example = "" if known.default is None else f", for example {known.default}"
         raise ValueError(f"{name} must be of type {known.type}{example}; given {value!r}.")

@@ -39,6 +39,11 @@ class Quality(nn.Module):
         self.register_buffer("mean", torch.tensor(20.0))
         self.register_buffer("deviation", torch.tensor(100.0))
 
+    @property
+    def middle_norm(self) -> float:
+        """The norm of an average image, where z = 0."""
+        return float(self.mean)
+
     def forward(self, cos: Tensor, norm: Tensor, m: Tensor, h: Tensor, rate: Tensor) -> Tensor:
         norm = norm.clamp(1e-3, 100.0)
         norm = norm.detach() if self.detached else norm

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from faceloss.losses.operations import normalize
 
+SHARE = 8000 / 126_450  # of the released training of VPL: 25 epochs of 5,179,510 images, 1,024 in a batch
+
 
 class ClassVectors(NamedTuple):
     """The vectors that a batch is compared with."""
@@ -90,6 +92,15 @@ class Mixed(nn.Module):
         if self.training:
             self._remember(embeddings.detach(), labels)
         return ClassVectors(rows, labels)
+
+    def remark(self, steps: int) -> str:
+        """Whether a training of ``steps`` steps ends before the mixing starts."""
+        if self.start < steps:
+            return ""
+        return (
+            f"Class vectors are mixed after start = {self.start} steps, and this training has {steps}: they never are. "
+            f"Give a smaller start; the same share of this training as in the release is start={round(SHARE * steps)}."
+        )
 
     def _remember(self, embeddings: Tensor, labels: Tensor) -> None:
         """The mean direction of a class in the batch: unlike its last row, it does not depend on the batch's order."""

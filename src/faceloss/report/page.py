@@ -83,7 +83,7 @@ def _table(records: Records) -> list[Child]:
         "Only the differences to the baseline are tested, not the order among the others. "
         "Losses that did not finish are rows like all others."
     )
-    return [tag("p", note, class_="note"), tables.main_table(records)]
+    return [tag("p", note, class_="note"), tables.main_table(records), tables.remarks(records)]
 
 
 def _figure(picture: Safe, title: str, caption: str) -> Safe:

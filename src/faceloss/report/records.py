@@ -76,6 +76,7 @@ class Run:
     reason: str | None = ""
     epochs_done: int | None = None
     images_seen: int | None = None
+    remarks: tuple[str, ...] = ()  # on what cannot work as meant
 
 
 @dataclass(frozen=True)

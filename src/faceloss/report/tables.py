@@ -168,6 +168,14 @@ def main_table(records: Records) -> Safe:
     return table(header, body, name="All losses side by side", class_="main")
 
 
+def remarks(records: Records) -> Safe | None:
+    """What was said about a loss before it was trained, such as a scale that is too small for its classes."""
+    said = dict.fromkeys((run.label, remark) for run in records.runs.values() for remark in run.remarks)
+    order = {label: place for place, label in enumerate(records.labels)}
+    items = [tag("li", tag("b", label), f": {remark}") for label, remark in sorted(said, key=lambda x: order[x[0]])]
+    return tag("ul", items, class_="note") if items else None
+
+
 def answer_or_refusal(records: Records, label: str, key: Key) -> Cell | None:
     """The summary; before there is one the only measured seed; a refusal of any seed counts as a refusal."""
     cell = records.summaries.get((label, key)) or answer.value(records, label, key)
