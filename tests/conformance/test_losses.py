@@ -20,6 +20,7 @@ GIVEN = {
     "contrastive on=raw": {"m": 6.0},  # the radius is in units of the embedding
     "tse": {"alpha": 0.2},
     "center_invariant": {"gamma": 0.01},
+    "sphereface2 kind=M": {"m": 1.7},  # a factor on the angle
 }
 
 

@@ -23,6 +23,7 @@ OFFERED = (
     "cos",
     "margin",
     "omega",
+    "scores",
     "weight",
     "embeddings",
 )
@@ -49,8 +50,8 @@ class ClassHead(Loss):
     ``psi``, ``others``, ``tau`` and ``vectors`` are functions, or modules where they have parameters or a memory. Each
     is given, by the names of its parameters, what it asks for: hyperparameters by their names, or all of them as
     "hyperparameters"; of the batch, "norm" ||x|| [B], "labels" [B], "generator" (purpose -> torch.Generator) and
-    "training"; for ``others`` also "cos" and "margin", c_y and psi(c_y) [B], and "omega" omega_y [B]; for ``vectors``
-    "weight" and "embeddings".
+    "training"; for ``psi`` also "scores", omega_j c_j of the wrong classes [B,C] with the own class at -inf; for ``others``
+    also "cos" and "margin", c_y and psi(c_y) [B], and "omega" omega_y [B]; for ``vectors`` "weight" and "embeddings".
 
     Args:
         scale: rho. A :class:`Number` is fixed and becomes the hyperparameter "s"; :class:`Learnt` is trained;
@@ -122,7 +123,7 @@ class ClassHead(Loss):
         rho = self._rho(norm, embeddings, vectors, drawn.column)  # [] or [B]
 
         scores = None  # [B,C]: omega_j c_j, made only where a rule wants it
-        if self.others is None:
+        if self.others is None and "scores" not in self._asks.get("psi", ()):
             features = embeddings if self.scale == "norm" else rho * normalize(embeddings)  # [B,D]
             logits = _largest(features @ vectors.T, drawn.each)  # [B,C]
         else:
@@ -140,6 +141,8 @@ class ClassHead(Loss):
         shift = torch.zeros_like(target)
         margin = cos
         if self.psi is not None:
+            if scores is not None and "scores" in self._asks["psi"]:
+                seen["scores"] = scores.scatter(1, index, -torch.inf)
             margin = self.psi(cos, **self._given("psi", seen))
             taken = cos - margin
             shift = rho * omega * (taken.detach() if self.gradient == "straight-through" else taken)
@@ -164,6 +167,11 @@ class ClassHead(Loss):
                 "norm": norm.mean(),
             }
         return LossOutput(loss, {name: value.detach() for name, value in statistics.items()})
+
+    def draw_from(self, vectors: Callable[..., ClassVectors]) -> None:
+        """Take the class vectors from another source that reads the same rows."""
+        self._asks["vectors"] = _asked(vectors, "vectors", [*self.hyperparameters(), *OFFERED])
+        self.vectors = vectors
 
     def _given(self, rule: str, seen: Seen) -> dict[str, Any]:
         return {name: seen[name] for name in self._asks[rule]}

@@ -13,8 +13,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from faceloss.losses import mining
 from faceloss.losses.operations import normalize
 from faceloss.losses.tuples import TupleHead
+
+MINERS: dict[str, mining.Miner] = {
+    "hard_negative": mining.hard_negative,
+    "random": mining.random,
+    "all": mining.all_triplets,
+}
 
 
 class Projection(nn.Module):

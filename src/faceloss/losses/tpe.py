@@ -17,10 +17,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from faceloss.losses import mining as miners
 from faceloss.losses.core import Loss
 from faceloss.losses.operations import cross_entropy
-from faceloss.losses.projection import Projection, cosine_distance
+from faceloss.losses.projection import MINERS, Projection, cosine_distance
 from faceloss.losses.tuples import TupleHead
 
 
@@ -37,17 +36,12 @@ def build(
     mining: Literal["hard_negative", "random", "all"] = "hard_negative",
 ) -> Loss:
     """``size``: dimensions after the projection. ``mining``: see above."""
-    miner: dict[str, miners.Miner] = {
-        "hard_negative": miners.hard_negative,
-        "random": miners.random,
-        "all": miners.all_triplets,
-    }
     return TupleHead(
         dim,
         classes,
         project=Projection(dim, size),
         measure=cosine_distance,
-        miner=miner[mining],
+        miner=MINERS[mining],
         term=term,
         reduction="mean",
         hyperparameters={},
