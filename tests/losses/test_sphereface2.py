@@ -8,7 +8,6 @@ import torch
 from faceloss import losses
 from faceloss.losses.sphereface2 import start
 
-
 MARGIN = {"C": 0.4, "A": 1.1, "M": 1.7}
 
 
@@ -70,7 +69,7 @@ def test_the_margin_of_each_kind_by_hand():
 
 
 def test_a_factor_below_1_is_refused():
-    with pytest.raises(ValueError, match="m must be a finite number at least 1; given 0.4"):
+    with pytest.raises(ValueError, match=r"at least 1; given 0\.4"):
         losses.build("sphereface2", dim=2, classes=2, kind="M")
 
 

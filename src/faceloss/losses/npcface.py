@@ -4,17 +4,17 @@
     psi_y = cos(theta_y + m0 + m1 h),  h = mean of c_j over the hard j, 0 where none is hard
     r_j = t c_j + a  where j is hard,  c_j elsewhere;   j != y is hard where c_j > cos(theta_y + m)
 
-c_j [B,K] cosine between embedding and class vector j, both normalized; theta_y angle to the own one; s scale; m, m0 and
-m1 in radians; t factor and a shift of the hard; y [B] label. ``target`` "easy" takes the margin only where cos theta_y >
-0, as the release does: psi jumps up at 90 degrees. "subtract" takes it always, with the rule of ArcFace beyond pi.
-``gradient`` "detached" holds h constant, as the release does; "exact" differentiates it.
+c_j [B,K] cosine between embedding and class vector j, both normalized; theta_y angle to the own one; s scale; m, m0
+and m1 in radians; t factor and a shift of the hard; y [B] label. ``target`` "easy" takes the margin only where cos
+theta_y > 0, as that implementation does: psi jumps up at 90 degrees. "subtract" takes it always, with the rule of
+ArcFace beyond pi. ``gradient`` "detached" holds h constant, as there; "exact" differentiates it.
 
 Paper: Zeng et al., "NPCFace: Negative-Positive Collaborative Training for Large-scale Face Recognition", 2020 (arXiv
-2007.10172); formula and defaults as in the implementation in FaceX-Zoo, of which two authors of the paper are authors.
-Its training configuration has s = 32 and m = 0.35.
+2007.10172); formula and defaults as in the implementation in FaceX-Zoo, by two of its authors, whose training
+configuration has s = 32 and m = 0.35.
 Batches: shuffled.
-Deviations: beyond theta_y + m = pi, "hard" is measured against the rule "subtract" of ArcFace, there against cos(theta_y
-+ m). The paper's text was not at hand.
+Deviations: beyond theta_y + m = pi, "hard" is measured against the rule "subtract" of ArcFace, there against
+cos(theta_y + m). The paper's text was not at hand.
 """
 
 import math
