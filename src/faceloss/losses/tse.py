@@ -3,7 +3,7 @@
     loss = mean over triplets of max(0, alpha + a'.n' - a'.p')
 
 x' = W x / ||W x||, W [size,D] trained with the net or, as in the paper, on the embeddings of a frozen one
-(:mod:`faceloss.losses.projection` has both: ``fit`` trains, ``loss.project`` projects); a anchor, p another face of the
+(:mod:`faceloss.losses.projection` has both: ``fit`` trains, ``loss.embed`` projects); a anchor, p another face of the
 same identity, n a face of another, alpha margin on the cosine. No default for alpha is known. ``size``: rows of W, 0
 for D. ``mining``: for each ordered pair (a,p) of the batch "hard_negative" takes the closest n, "random" any, "all"
 every.
