@@ -23,14 +23,19 @@ def naive(loss, embeddings, labels):
 
 
 @pytest.mark.parametrize("gradient", ["detached", "exact"])
-@pytest.mark.parametrize(("s", "mean", "deviation"), [(64.0, 20.0, 100.0), (5.0, 2.4, 0.15)])
-def test_agrees_with_its_formula(agrees, batch, s, mean, deviation, gradient):
-    loss = losses.build("adaface", dim=6, classes=4, s=s, gradient=gradient).eval()
+@pytest.mark.parametrize(
+    ("s", "m", "mean", "deviation"), [(64.0, 0.4, 20.0, 100.0), (5.0, 0.4, 2.4, 0.15), (5.0, 1.0, 2.4, 0.15)]
+)
+def test_agrees_with_its_formula(agrees, batch, s, m, mean, deviation, gradient):
+    loss = losses.build("adaface", dim=6, classes=4, s=s, m=m, gradient=gradient).eval()
     loss.psi.mean.fill_(mean)
     loss.psi.deviation.fill_(deviation)
     if mean == 2.4:  # the input must have samples within and beyond the clip
         z = 0.333 * (batch[0].norm(dim=1) - mean) / deviation
         assert 0 < (z.abs() > 1).sum() < 12
+    if m == 1.0:  # and targets whose angle is clipped at pi, and others
+        own = torch.nn.functional.cosine_similarity(batch[0], loss.weight.double()[batch[1]])
+        assert 0 < (own.acos() - m * z.clamp(-1, 1) > math.pi).sum() < 12
     agrees(loss, naive)
 
 
