@@ -20,7 +20,7 @@ def margin(theta, m, beyond_pi):
     return torch.cos(theta) - m * math.sin(m) if beyond_pi == "subtract" else -2 - torch.cos(theta + m)
 
 
-def naive(beyond_pi):
+def naive(beyond_pi, gradient):
     def form(loss, embeddings, labels):
         s, m = (float(loss.hyperparameters()[name]) for name in "sm")
         total = 0.0
@@ -28,7 +28,7 @@ def naive(beyond_pi):
             cos = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
             others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
             own = margin(torch.acos(cos[y]), m, beyond_pi)
-            own = cos[y] + (own - cos[y]).detach() if loss.gradient == "straight-through" else own
+            own = cos[y] + (own - cos[y]).detach() if gradient == "straight-through" else own
             total = total - torch.log((s * own).exp() / ((s * own).exp() + others))
         return total / len(labels)
 
@@ -43,7 +43,7 @@ def test_agrees_with_its_formula(agrees, batch, s, m, beyond_pi, gradient):
     if m == 1.0:  # the input must reach the rule, and what is before it
         cos = torch.nn.functional.normalize(batch[0]) @ torch.nn.functional.normalize(loss.weight.double()).T
         assert 0 < (cos[torch.arange(12), batch[1]] < -math.cos(m)).sum() < 12
-    agrees(loss, naive(beyond_pi))
+    agrees(loss, naive(beyond_pi, gradient))
 
 
 def one_sample(gradient):
