@@ -1,9 +1,19 @@
-"""What a run starts from."""
+"""What a run starts from, and what is compared at its end: where a loss has a projection, the projected embeddings."""
 
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 
-from faceloss.compare.run import build_state
-from faceloss.compare.study import Competitor, Run, Study
+from faceloss import nets
+from faceloss.compare.judge import judge, observe
+from faceloss.compare.prepare import prepare
+from faceloss.compare.run import build_state, embedder, execute, model
+from faceloss.compare.study import Competitor, Run, Study, competitors
+from faceloss.train import checkpoint
+from faceloss.train.loop import embed
 from faceloss.train.settings import Recipe
 
 STUDY = Study(
@@ -27,3 +37,89 @@ def test_every_seed_starts_from_its_own() -> None:
     matrices = [name for name, tensor in one.items() if tensor.ndim > 1]
     assert "loss.weight" in matrices
     assert not any(torch.equal(one[name], other[name]) for name in matrices)
+
+
+def test_none_is_the_name_of_a_choice() -> None:
+    rows = competitors(STUDY.model_copy(update={"losses": ("arcface(beyond_pi=none)",)}), classes=5)
+    assert rows[1].label == "arcface (beyond_pi=none)"
+    assert rows[1].hyperparameters == {"beyond_pi": "none"}
+
+
+def projected(size: int) -> Run:
+    return Run("id", Competitor("tpe", "tpe", {"size": size}, "identity-balanced"), 3)
+
+
+def test_what_is_compared_is_the_projection_of_the_embedding() -> None:
+    started = build_state(projected(3), STUDY, classes=5)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    raw = embed(started.net, pixels, STUDY.recipe)
+    assert started.loss.project is not None
+    weight = started.loss.project.weight.detach().numpy()
+    expected = raw @ weight.T
+    compared = embedder(started, STUDY)(pixels)
+    assert compared.shape == (6, 3)
+    assert np.allclose(compared, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    assert embedder(started, STUDY)(pixels[:0]).shape == (0, 3)
+    plain = build_state(Run("id", Competitor("cosface", "cosface", {}, "shuffled"), 3), STUDY, classes=5)
+    assert np.array_equal(embedder(plain, STUDY)(pixels), embed(plain.net, pixels, STUDY.recipe))
+
+
+def test_the_projection_keeps_float32_where_the_net_runs_in_bfloat16() -> None:
+    started = build_state(projected(3), STUDY, classes=5)
+    raw = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        under = started.loss.embed(raw)
+        assert (raw @ started.loss.project.weight.T).dtype == torch.bfloat16  # type: ignore[union-attr, operator]
+    assert under.dtype == torch.float32
+    assert torch.equal(under, started.loss.embed(raw))
+    with pytest.raises(ValueError, match=r"Embeddings must be \[N, 8\]; given \[4, 3\]"):
+        started.loss.embed(raw[:, :3])
+
+
+def test_the_model_says_what_it_is() -> None:
+    tensors, facts = model(build_state(projected(3), STUDY, classes=5))
+    assert tensors["projection.weight"].shape == (3, 8)
+    assert {name: facts[name] for name in ("dim", "embedding_size")} == {"dim": 8, "embedding_size": 3}
+    assert facts["projection"]["tensors"] == ["projection.weight"]
+    assert facts["projection"]["does"].startswith("x -> W x / ||W x||")
+    plain = build_state(Run("id", Competitor("cosface", "cosface", {}, "shuffled"), 3), STUDY, classes=5)
+    tensors, facts = model(plain)
+    assert tensors.keys() == plain.net.state_dict().keys()
+    assert facts == {"dim": 8, "embedding_size": 8, "projection": None}
+
+
+def test_the_records_of_a_run_are_those_of_the_projected_embeddings(toy_faces: Path, tmp_path: Path) -> None:
+    """From its files alone: net and projection give the numbers in its records, the net without projection others."""
+    recipe = Recipe(
+        net_options={"width": 4}, dim=8, size=32, device="cpu", precision="fp32", epochs=1, batch=16, threads=1,
+        images_per_identity=2,
+    )  # fmt: skip
+    study = Study(data=str(toy_faces), losses=("tpe",), recipe=recipe)
+    bench = prepare(study)
+    execute(projected(4), study, bench, tmp_path)
+    written = json.loads((tmp_path / "result.json").read_text())
+    results = [row for row in written if row["kind"] == "result"]
+    saved = checkpoint.load(tmp_path, "model")
+    assert saved is not None
+    tensors, contract = saved
+    assert contract["embedding_size"] == 4
+    weight = tensors.pop("projection.weight").numpy()
+    net = nets.build(contract["net"], dim=contract["dim"], input_size=contract["size"], **contract["net_options"])
+    net.load_state_dict(tensors)
+
+    def raw(pixels: np.ndarray) -> np.ndarray:
+        return embed(net, pixels, recipe)
+
+    def mapped(pixels: np.ndarray) -> np.ndarray:
+        points = raw(pixels) @ weight.T
+        return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+    def values(rows: list[dict[str, object]]) -> list[float]:
+        return [round(float(row["value"]), 5) for row in rows if row["value"] is not None]  # type: ignore[arg-type]
+
+    assert len(values(results)) > 2
+    assert values(results) == values(judge(mapped, bench).results)
+    assert values(results) != values(judge(raw, bench).results)
+    epoch = next(row for row in written if row["kind"] == "epoch")
+    assert epoch["val_auc"] == pytest.approx(observe(mapped, bench.val)["val_auc"], abs=1e-5)
+    assert epoch["val_auc"] != pytest.approx(observe(raw, bench.val)["val_auc"], abs=1e-5)

@@ -22,8 +22,13 @@ def naive(loss, embeddings, labels):
     return total / len(labels)
 
 
-def test_agrees_with_its_formula(agrees):
-    agrees(losses.build("adacos", dim=6, classes=4).eval(), naive)
+@pytest.mark.parametrize("training", [False, True])
+def test_agrees_with_its_formula(agrees, training):
+    """In training the formula sees the scale that the pass before it left, and which has no gradient."""
+    loss = losses.build("adacos", dim=6, classes=4).train(training)
+    before = loss.scale.s.item()
+    agrees(loss, naive)
+    assert (loss.scale.s.item() != before) == training
 
 
 def test_by_hand():

@@ -8,30 +8,38 @@ import torch
 from faceloss import losses
 
 
-def naive(loss, embeddings, labels):
-    s, m, h = (float(loss.hyperparameters()[name]) for name in "smh")
-    mean, deviation = loss.psi.mean, loss.psi.deviation
-    total = 0.0
-    for x, y in zip(embeddings, labels.tolist(), strict=True):
-        cos = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
-        norm = x.norm().detach() if loss.psi.detached else x.norm()
-        z = torch.clamp(h * (norm - mean) / (deviation + 1e-3), -1, 1)
-        own = torch.cos(torch.clamp(torch.acos(cos[y]) - m * z, 0, math.pi)) - (m + m * z)
-        others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
-        total = total - torch.log((s * own).exp() / ((s * own).exp() + others))
-    return total / len(labels)
+def naive(gradient):
+    def form(loss, embeddings, labels):
+        s, m, h = (float(loss.hyperparameters()[name]) for name in "smh")
+        mean, deviation = loss.psi.mean, loss.psi.deviation
+        total = 0.0
+        for x, y in zip(embeddings, labels.tolist(), strict=True):
+            cos = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
+            norm = x.norm().detach() if gradient == "detached" else x.norm()
+            z = torch.clamp(h * (norm - mean) / (deviation + 1e-3), -1, 1)
+            own = torch.cos(torch.clamp(torch.acos(cos[y]) - m * z, 0, math.pi)) - (m + m * z)
+            others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
+            total = total - torch.log((s * own).exp() / ((s * own).exp() + others))
+        return total / len(labels)
+
+    return form
 
 
 @pytest.mark.parametrize("gradient", ["detached", "exact"])
-@pytest.mark.parametrize(("s", "mean", "deviation"), [(64.0, 20.0, 100.0), (5.0, 2.4, 0.15)])
-def test_agrees_with_its_formula(agrees, batch, s, mean, deviation, gradient):
-    loss = losses.build("adaface", dim=6, classes=4, s=s, gradient=gradient).eval()
+@pytest.mark.parametrize(
+    ("s", "m", "mean", "deviation"), [(64.0, 0.4, 20.0, 100.0), (5.0, 0.4, 2.4, 0.15), (5.0, 1.0, 2.4, 0.15)]
+)
+def test_agrees_with_its_formula(agrees, batch, s, m, mean, deviation, gradient):
+    loss = losses.build("adaface", dim=6, classes=4, s=s, m=m, gradient=gradient).eval()
     loss.psi.mean.fill_(mean)
     loss.psi.deviation.fill_(deviation)
     if mean == 2.4:  # the input must have samples within and beyond the clip
         z = 0.333 * (batch[0].norm(dim=1) - mean) / deviation
         assert 0 < (z.abs() > 1).sum() < 12
-    agrees(loss, naive)
+    if m == 1.0:  # and targets whose angle is clipped at pi, and others
+        own = torch.nn.functional.cosine_similarity(batch[0], loss.weight.double()[batch[1]])
+        assert 0 < (own.acos() - m * z.clamp(-1, 1) > math.pi).sum() < 12
+    agrees(loss, naive(gradient))
 
 
 def test_by_hand():
@@ -54,7 +62,7 @@ def test_the_running_numbers_move_in_training_only_and_before_they_are_used(batc
     loss = losses.build("adaface", dim=6, classes=4, rate=0.1).double()
     first = loss(embeddings, labels).loss
     mean, deviation = 18 + 0.1 * norms.mean().item(), 90 + 0.1 * norms.std().item()
-    torch.testing.assert_close(first, naive(loss, embeddings, labels), rtol=1e-9, atol=0)
+    torch.testing.assert_close(first, naive("detached")(loss, embeddings, labels), rtol=1e-9, atol=0)
     loss.eval()
     loss(embeddings, labels)
     assert math.isclose(loss.psi.mean.item(), mean, rel_tol=1e-9)

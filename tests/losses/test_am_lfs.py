@@ -27,13 +27,15 @@ def piece(loss, name, value, low, high):
 
 
 def naive(loss, embeddings, labels):
-    total = 0.0
+    total, halves = 0.0, set()
     for x, y in zip(embeddings, labels.tolist(), strict=True):
         lengths = [w.norm() * x.norm() for w in loss.weight]
         cos = [(w * x).sum() / length for w, length in zip(loss.weight, lengths, strict=True)]
         own = (lengths[y] * piece(loss, "t", cos[y], -1, 1)).exp()
         others = sum((lengths[j] * cos[j]).exp() for j in range(len(cos)) if j != y)
+        halves |= {("t", bool(cos[y] > 0)), ("tau", bool(own > others))}
         total = total - torch.log(piece(loss, "tau", own / (own + others), 0, 1))
+    assert len(halves) == 4, "the input must reach both halves of both functions"
     return total / len(labels)
 
 

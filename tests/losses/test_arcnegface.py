@@ -11,10 +11,11 @@ from faceloss import losses
 def naive(gradient):
     def form(loss, embeddings, labels):
         s, m, alpha, sigma = (float(loss.hyperparameters()[name]) for name in ("s", "m", "alpha", "sigma"))
-        total = 0.0
+        total, branches = 0.0, set()
         for x, y in zip(embeddings, labels.tolist(), strict=True):
             cos = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
             inside = cos[y] > -math.cos(m)
+            branches.add(bool(inside))
             own = torch.cos(torch.acos(cos[y]) + m) if inside else cos[y] - m * math.sin(m)
             others = 0.0
             for j, c in enumerate(cos):
@@ -23,15 +24,16 @@ def naive(gradient):
                 others = others + (j != y) * (s * (t * c + t - 1)).exp()
             own = (s * own).exp()
             total = total - torch.log(own / (own + others))
+        assert m < 1 or branches == {True, False}, "the input must reach the rule beyond pi"
         return total / len(labels)
 
     return form
 
 
 @pytest.mark.parametrize("gradient", ["detached", "exact"])
-@pytest.mark.parametrize(("s", "sigma"), [(64.0, 2.0), (5.0, 0.3)])
-def test_agrees_with_its_formula(agrees, s, sigma, gradient):
-    agrees(losses.build("arcnegface", dim=6, classes=4, s=s, sigma=sigma, gradient=gradient), naive(gradient))
+@pytest.mark.parametrize(("s", "m", "sigma"), [(64.0, 0.5, 2.0), (5.0, 0.5, 0.3), (5.0, 1.0, 0.3)])
+def test_agrees_with_its_formula(agrees, s, m, sigma, gradient):
+    agrees(losses.build("arcnegface", dim=6, classes=4, s=s, m=m, sigma=sigma, gradient=gradient), naive(gradient))
 
 
 def test_by_hand():

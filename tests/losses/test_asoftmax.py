@@ -13,7 +13,7 @@ GRID = torch.linspace(0.001, math.pi - 0.001, 2001, dtype=torch.float64)
 
 def naive(loss, embeddings, labels):
     m, lam = (float(loss.hyperparameters()[name]) for name in ("m", "lam"))
-    total = 0.0
+    total, turns = 0.0, set()
     for x, y in zip(embeddings, labels.tolist(), strict=True):
         scores = []
         for j, w in enumerate(loss.weight):
@@ -21,9 +21,11 @@ def naive(loss, embeddings, labels):
             if j == y:
                 theta = torch.acos(cos)
                 k = math.floor(m * theta.item() / math.pi)
+                turns.add(k)
                 cos = (lam * cos + (-1) ** k * torch.cos(m * theta) - 2 * k) / (1 + lam)
             scores.append(x.norm() * cos)
         total = total - torch.log(scores[y].exp() / sum(score.exp() for score in scores))
+    assert len(turns) >= min(m, 3), "the input must reach several pieces of psi"
     return total / len(labels)
 
 

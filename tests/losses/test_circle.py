@@ -11,15 +11,17 @@ from faceloss import losses
 def naive(gradient):
     def form(loss, embeddings, labels):
         s, m = (float(loss.hyperparameters()[name]) for name in "sm")
-        total = 0.0
+        total, at_rest = 0.0, set()
         for x, y in zip(embeddings, labels.tolist(), strict=True):
             logits = []
             for j, w in enumerate(loss.weight):
                 c = (w * x).sum() / (w.norm() * x.norm())
                 weight = torch.relu(1 + m - c) if j == y else torch.relu(c + m)
+                at_rest |= {bool(weight == 0)} if j != y else set()
                 weight = weight.detach() if gradient == "detached" else weight
                 logits.append(s * weight * (c - (1 - m) if j == y else c - m))
             total = total - torch.log_softmax(torch.stack(logits), 0)[y]
+        assert at_rest == {True, False}, "the input must have wrong classes that count and some that do not"
         return total / len(labels)
 
     return form

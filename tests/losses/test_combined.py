@@ -11,7 +11,7 @@ from faceloss.losses.combined import continuous, none
 GRID = torch.linspace(0.001, math.pi - 0.001, 2001, dtype=torch.float64)
 
 
-def naive(beyond_pi):
+def naive(beyond_pi, gradient):
     def form(loss, embeddings, labels):
         s, m1, m2, m3 = (float(loss.hyperparameters()[name]) for name in ("s", "m1", "m2", "m3"))
         total = 0.0
@@ -19,7 +19,8 @@ def naive(beyond_pi):
             cos = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
             turned = m1 * torch.acos(cos[y]) + m2
             k = int(turned.item() // math.pi) if beyond_pi == "continuous" else 0
-            own = (s * ((-1) ** k * torch.cos(turned) - 2 * k - m3)).exp()
+            own = (-1) ** k * torch.cos(turned) - 2 * k - m3
+            own = (s * (cos[y] + (own - cos[y]).detach() if gradient == "straight-through" else own)).exp()
             others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
             total = total - torch.log(own / (own + others))
         return total / len(labels)
@@ -29,13 +30,15 @@ def naive(beyond_pi):
 
 @pytest.mark.parametrize("beyond_pi", ["continuous", "none"])
 @pytest.mark.parametrize(("s", "m1", "m2", "m3"), [(64.0, 1.0, 0.3, 0.2), (8.0, 0.9, 0.4, 0.15), (4.0, 2.5, 0.2, 0.1)])
-def test_agrees_with_its_formula(agrees, batch, s, m1, m2, m3, beyond_pi):
-    loss = losses.build("combined", dim=6, classes=4, s=s, m1=m1, m2=m2, m3=m3, beyond_pi=beyond_pi)
+@pytest.mark.parametrize("gradient", ["exact", "straight-through"])
+def test_agrees_with_its_formula(agrees, batch, s, m1, m2, m3, beyond_pi, gradient):
+    given = {"m1": m1, "m2": m2, "m3": m3, "beyond_pi": beyond_pi, "gradient": gradient}
+    loss = losses.build("combined", dim=6, classes=4, s=s, **given)
     if m1 == 2.5:  # the input must reach the rule, and the turn after it
         cos = torch.nn.functional.normalize(batch[0]) @ torch.nn.functional.normalize(loss.weight.double()).T
         turns = ((m1 * torch.acos(cos[torch.arange(12), batch[1]]) + m2) / math.pi).floor()
         assert len(set(turns.tolist())) > 1
-    agrees(loss, naive(beyond_pi))
+    agrees(loss, naive(beyond_pi, gradient))
 
 
 def test_by_hand():

@@ -11,23 +11,25 @@ from faceloss import losses
 def naive(loss, embeddings, labels):
     s, m = (float(loss.hyperparameters()[name]) for name in "sm")
     t = loss.others.t
-    total, hard = 0.0, 0
+    total, hard, branches = 0.0, 0, set()
     for x, y in zip(embeddings, labels.tolist(), strict=True):
         cos = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
         inside = cos[y] > -math.cos(m)
+        branches.add(bool(inside))
         own = torch.cos(torch.acos(cos[y]) + m) if inside else cos[y] - m * math.sin(m)
         others = [c * (t + c) if c > own else c for j, c in enumerate(cos) if j != y]
         hard += sum(bool(c > own) for j, c in enumerate(cos) if j != y)
         own = (s * own).exp()
         total = total - torch.log(own / (own + sum((s * c).exp() for c in others)))
     assert 0 < hard < 3 * len(labels), "the input must have hard and easy classes"
+    assert m < 1 or branches == {True, False}, "the input must reach the rule beyond pi"
     return total / len(labels)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.6])
-@pytest.mark.parametrize("s", [64.0, 5.0])
-def test_agrees_with_its_formula(agrees, s, t):
-    loss = losses.build("curricularface", dim=6, classes=4, s=s).eval()
+@pytest.mark.parametrize(("s", "m"), [(64.0, 0.5), (5.0, 0.5), (5.0, 1.0)])
+def test_agrees_with_its_formula(agrees, s, m, t):
+    loss = losses.build("curricularface", dim=6, classes=4, s=s, m=m).eval()
     loss.others.t.fill_(t)
     agrees(loss, naive)
 

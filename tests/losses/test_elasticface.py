@@ -25,7 +25,7 @@ def naive(margin):
     def form(loss, embeddings, labels):
         loss.key(0, 0)
         s = float(loss.hyperparameters()["s"])
-        total = 0.0
+        total, branches = 0.0, set()
         with torch.no_grad():
             drawn = margins(loss, embeddings, labels)
         for x, y, m in zip(embeddings, labels.tolist(), drawn, strict=True):
@@ -33,16 +33,18 @@ def naive(margin):
             own = cos[y] - m
             if margin == "arcface":
                 inside = cos[y] > -math.cos(m)
+                branches.add(bool(inside))
                 own = torch.cos(torch.acos(cos[y]) + m) if inside else cos[y] - m * math.sin(m)
             others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
             total = total - torch.log((s * own).exp() / ((s * own).exp() + others))
+        assert len(branches) == 2 or float(loss.hyperparameters()["m"]) < 1, "the input must reach the rule beyond pi"
         return total / len(labels)
 
     return form
 
 
 @pytest.mark.parametrize("assign", ["random", "sorted"])
-@pytest.mark.parametrize(("margin", "m", "sd"), [("arcface", 0.5, 0.05), ("cosface", 0.35, 0.3)])
+@pytest.mark.parametrize(("margin", "m", "sd"), [("arcface", 0.5, 0.05), ("arcface", 1.0, 0.1), ("cosface", 0.35, 0.3)])
 def test_agrees_with_its_formula(agrees, margin, m, sd, assign):
     agrees(losses.build("elasticface", dim=6, classes=4, m=m, sd=sd, margin=margin, assign=assign), naive(margin))
 

@@ -15,18 +15,20 @@ def naive(target):
         s, m_low, m_high, lam = (float(loss.hyperparameters()[name]) for name in ("s", "m_low", "m_high", "lam"))
         head = loss.terms["magface"]
         low, high = NORMS["a_low"], NORMS["a_high"]
-        total = 0.0
+        total, branches = 0.0, set()
         for x, y in zip(embeddings, labels.tolist(), strict=True):
             cos = [(w * x).sum() / (w.norm() * x.norm()) for w in head.weight]
             a = torch.clamp(x.norm(), low, high)
             m = m_low + (m_high - m_low) * (a - low) / (high - low)
             turned = torch.cos(torch.acos(cos[y]) + m)
+            branches.add(bool(cos[y] > (0 if target == "easy" else -torch.cos(m))))
             if target == "easy":
                 own = turned if cos[y] > 0 else cos[y]
             else:
                 own = turned if cos[y] > -torch.cos(m) else cos[y] - m * torch.sin(m)
             others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
             total = total - torch.log((s * own).exp() / ((s * own).exp() + others)) + lam * (1 / a + a / high**2)
+        assert branches == {True, False}, "the input must reach both sides of the rule"
         return total / len(labels)
 
     return form
@@ -39,7 +41,8 @@ def test_agrees_with_its_formula(agrees, batch, s, target):
     assert (norms < 2).any()
     assert (norms > 3).any()
     assert ((norms > 2) & (norms < 3)).any()
-    agrees(losses.build("magface", dim=6, classes=4, s=s, target=target, **NORMS), naive(target))
+    given = {"target": target, "m_low": 0.8, "m_high": 1.2, **NORMS}
+    agrees(losses.build("magface", dim=6, classes=4, s=s, **given), naive(target))
 
 
 def test_by_hand():

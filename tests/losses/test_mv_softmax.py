@@ -11,27 +11,29 @@ from faceloss import losses
 def naive(margin):
     def form(loss, embeddings, labels):
         s, m, t = (float(loss.hyperparameters()[name]) for name in "smt")
-        total, raised = 0.0, 0
+        total, raised, branches = 0.0, 0, set()
         for x, y in zip(embeddings, labels.tolist(), strict=True):
             cos = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
             own = cos[y] - m
             if margin == "arcface":
                 inside = cos[y] > -math.cos(m)
+                branches.add(bool(inside))
                 own = torch.cos(torch.acos(cos[y]) + m) if inside else cos[y] - m * math.sin(m)
             others = [(t + 1) * c + t if c > own else c for j, c in enumerate(cos) if j != y]
             raised += sum(bool(c > own) for j, c in enumerate(cos) if j != y)
             own = (s * own).exp()
             total = total - torch.log(own / (own + sum((s * c).exp() for c in others)))
+        assert len(branches) == 2 or m < 1, "the input must reach the rule beyond pi"
         assert 0 < raised < 3 * len(labels), "the input must have misclassified and other classes"
         return total / len(labels)
 
     return form
 
 
-@pytest.mark.parametrize("margin", ["cosface", "arcface"])
+@pytest.mark.parametrize(("margin", "m"), [("cosface", 0.35), ("arcface", 0.5), ("arcface", 1.0)])
 @pytest.mark.parametrize(("s", "t"), [(32.0, 0.2), (5.0, 0.7)])
-def test_agrees_with_its_formula(agrees, s, t, margin):
-    agrees(losses.build("mv_softmax", dim=6, classes=4, s=s, t=t, margin=margin), naive(margin))
+def test_agrees_with_its_formula(agrees, s, t, margin, m):
+    agrees(losses.build("mv_softmax", dim=6, classes=4, s=s, m=m, t=t, margin=margin), naive(margin))
 
 
 def test_by_hand():

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses import triplet
 from faceloss.losses.margin import measure, mine
-from faceloss.losses.mining import one_pair_each
+from faceloss.losses.mining import distance_weighted, one_pair_each, random, semi_hard
 
 pml = pytest.importorskip(
     "pytorch_metric_learning",
@@ -94,6 +95,88 @@ def test_cosface_is_the_same(batch):
     both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels), [ours.weight], [other.W])
 
 
+@pytest.mark.parametrize(("m", "s"), [(0.5, 64.0), (2.0, 8.0)])
+def test_subcenter_arcface_has_its_margin_in_degrees_too(batch, m, s):
+    """Same maximum over the centers, same rule beyond pi; theirs 28.6 degrees, ours radians; 3 centers in both."""
+    x, labels = batch
+    ours = losses.build("subcenter_arcface", dim=6, classes=4, m=m, s=s).double()
+    other = theirs.SubCenterArcFaceLoss(num_classes=4, embedding_size=6, margin=math.degrees(m), scale=s)
+    with torch.no_grad():
+        other.W.data = ours.weight.detach().T.clone()
+    cos = other.get_cosine(x)[torch.arange(12), labels]
+    assert m < 2.0 or 0 < (cos < -math.cos(m)).sum() < 12  # both branches are there
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels), [ours.weight], [other.W])
+    wrong = theirs.SubCenterArcFaceLoss(num_classes=4, embedding_size=6, margin=m, scale=s)
+    wrong.W.data = other.W.data
+    assert ours(x, labels).loss > wrong(x, labels) + 1
+
+
+def test_normalized_softmax_is_normface_with_a_fixed_scale(batch):
+    """Theirs: temperature .05, so s = 20, and fixed; ours learns s from 10 on. Fixed, it is CosFace with m = 0."""
+    labels = batch[1]
+    ours, other = class_losses("cosface", theirs.NormalizedSoftmaxLoss(4, 6, temperature=0.05), m=0.0, s=20.0)
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels), [ours.weight], [other.W])
+    learnt, other = class_losses("normface", theirs.NormalizedSoftmaxLoss(4, 6, temperature=0.1), s=10.0)
+    both(batch, lambda x: learnt(x, labels).loss, lambda x: other(x, labels), [learnt.weight], [other.W], 1e-6)
+    assert learnt.log_scale.requires_grad
+    assert [name for name, _ in other.named_parameters()] == ["W"]
+
+
+def test_proxy_nca_is_normface_with_half_the_scale(batch):
+    """Theirs: softmax of minus squared distances of unit vectors to its proxies, 2 - 2 c: the logits are 2 scale c."""
+    labels = batch[1]
+    ours = losses.build("cosface", dim=6, classes=4, m=0.0, s=16.0).double()
+    other = theirs.ProxyNCALoss(4, 6, softmax_scale=8)
+    other.proxies.data = ours.weight.detach().clone()
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels), [ours.weight], [other.proxies])
+    plain = theirs.ProxyNCALoss(4, 6)  # softmax_scale 1: s = 2
+    plain.proxies.data = other.proxies.data
+    assert abs(plain(batch[0], labels) - ours(batch[0], labels).loss) > 0.1
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # its constructor, with NumPy 2
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("lsoftmax", theirs.LargeMarginSoftmaxLoss), ("asoftmax", theirs.SphereFaceLoss)]
+)
+def test_multiplied_angles_are_whole_and_without_lambda_there(batch, name, kind, m):
+    """Theirs: m a whole number (1.9 becomes 1), by the formula for multiple angles, no annealing. Ours: lam = 0.
+
+    Both have the full margin then; our A-Softmax keeps lam = 5 by default, as the released training ends.
+    """
+    x, labels = batch
+    ours, other = class_losses(name, kind(4, 6, margin=m), m=float(m), lam=0.0)
+    theta = torch.nn.functional.cosine_similarity(x, ours.weight[labels]).acos()
+    assert len((m * theta / math.pi).floor().unique()) == min(m, 3)  # several branches of psi are there
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels), [ours.weight], [other.W])
+    assert kind(4, 6, margin=1.9).margin == 1
+    if m == 4:
+        annealed = losses.build("asoftmax", dim=6, classes=4).double()
+        assert abs(annealed(x, labels).loss - other(x, labels)) > 0.1
+
+
+def test_circle_is_over_pairs_there_and_over_classes_here(batch):
+    """Theirs: each row against all others of the batch; ours: against class vectors, as in the paper's face training.
+
+    With our class vectors as its reference set, one of each class, the two are the same. Its m is .4 and gamma 80 by
+    default, ours .25 and 256, which the paper has for faces.
+    """
+    x, labels = batch
+    ours = losses.build("circle", dim=6, classes=4, s=16.0, m=0.25).double()
+    other = theirs.CircleLoss(m=0.25, gamma=16)
+    vectors = ours.weight.detach().clone().requires_grad_()
+    cos = torch.nn.functional.normalize(x) @ torch.nn.functional.normalize(vectors).T
+    assert 0 < (cos < -0.25).sum() < 48  # wrong classes whose weight is 0, and others
+    both(
+        batch,
+        lambda x: ours(x, labels).loss,
+        lambda x: other(x, labels, ref_emb=vectors, ref_labels=torch.arange(4)),
+        [ours.weight],
+        [vectors],
+    )
+    assert abs(other(x, labels) - ours(x, labels).loss) > 0.1  # over the pairs of the batch
+
+
 def test_contrastive_is_neither_squared_nor_halved_there(batch):
     """Theirs: mean of D over genuine pairs + mean of max(0, 1 - D) over the impostor pairs above 0.
 
@@ -118,6 +201,10 @@ def test_contrastive_is_neither_squared_nor_halved_there(batch):
 
     both(batch, unsquared, lambda x: other(x, labels))
     assert abs(other(x, labels) - ours(x, labels).loss) > 0.3
+    raw = losses.build("contrastive", dim=6, classes=4, m=3.5, on="raw")  # ours on embeddings as they come
+    lengths = distances.LpDistance(normalize_embeddings=False)
+    other = theirs.ContrastiveLoss(neg_margin=3.5, distance=lengths)
+    both(batch, lambda x: raw(x, labels).loss, squared)
 
 
 def test_npair_is_normalized_there_unless_told_otherwise(batch):
@@ -129,6 +216,13 @@ def test_npair_is_normalized_there_unless_told_otherwise(batch):
     chosen = (pairs.first, pairs.second, nothing, nothing)
     raw = theirs.NPairsLoss(distance=distances.DotProductSimilarity(normalize_embeddings=False))
     both(batch, lambda x: ours(x, labels).loss, lambda x: raw(x, labels, chosen))
+    penalized = losses.build("npair", dim=6, classes=4, l2=0.02).eval()  # its penalty, on the rows of the pairs
+    penalty = regularizers.LpRegularizer(power=2)
+    both(
+        batch,
+        lambda x: penalized(x, labels).loss,
+        lambda x: raw(x, labels, chosen) + 0.02 * penalty(x[torch.cat([pairs.first, pairs.second])]),
+    )
     default = theirs.NPairsLoss()
     torch.testing.assert_close(default(5 * x, labels, chosen), default(x, labels, chosen))
     assert abs(default(x, labels, chosen) - ours(x, labels).loss) > 0.1
@@ -158,6 +252,104 @@ def test_hard_and_easy_triplets_are_those_of_its_miners(batch, mining):
     ours = losses.build("triplet", dim=6, classes=4, mining=mining)
     other = theirs.TripletMarginLoss(margin=0.2, distance=distances.LpDistance(power=2))
     both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels, miner(x.detach(), labels)))
+
+
+@pytest.mark.parametrize("mining", ["semi_hard", "random"])
+def test_semi_hard_and_random_triplets_cost_the_same_there(batch, mining):
+    """On our triplets the losses agree; which they are differs.
+
+    Its semi-hard miner returns every triplet of the band p < n < p + margin, none for a pair without one. Ours returns
+    one of each pair, the closest of that band if there is one.
+    """
+    x, labels = batch
+    ours = losses.build("triplet", dim=6, classes=4, mining=mining).eval()
+    matrix = triplet.measure(x)
+    miner = semi_hard if mining == "semi_hard" else random
+    drawn = miner(matrix, labels, ours.generator("mining"))
+    squared = distances.LpDistance(power=2)
+    other = theirs.TripletMarginLoss(margin=0.2, distance=squared)
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels, tuple(drawn)))
+    if mining == "random":
+        return
+    band = miners.TripletMarginMiner(margin=0.5, type_of_triplets="semihard", distance=squared)(x, labels)
+    closest = {}
+    for a, p, n in zip(*(column.tolist() for column in band), strict=True):
+        closest[a, p] = min(closest.get((a, p), n), n, key=lambda n, a=a: matrix[a, n])
+    assert 0 < len(closest) < len(drawn.anchor)
+    found = {(a, p): n for a, p, n in zip(*(column.tolist() for column in drawn), strict=True)}
+    assert {pair: found[pair] for pair in closest} == closest
+    assert len(band[0]) > len(closest)
+
+
+def test_batch_hard_is_its_batch_hard_miner(batch):
+    """Its BatchHardMiner: for each anchor the farthest positive and the closest negative, as our "hard"."""
+    labels = batch[1]
+    ours = losses.build("triplet", dim=6, classes=4, mining="hard")
+    other = theirs.TripletMarginLoss(margin=0.2, distance=distances.LpDistance(power=2))
+    miner = miners.BatchHardMiner()
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels, miner(x.detach(), labels)))
+
+
+@pytest.mark.parametrize(("name", "given"), [("tse", {"alpha": 0.3}), ("tpe", {})])
+def test_the_triplet_embeddings_are_triplet_losses_on_cosines_of_projected_faces(batch, name, given):
+    """TSE: its triplet loss on cosines with the margin alpha; TPE: the smooth one without margin. All means.
+
+    Theirs has no projection: ours is applied first. By default it divides by the triplets above 0.
+    """
+    x, labels = batch
+    ours = losses.build(name, dim=6, classes=4, size=4, mining="all", **given).double()
+    smooth = {"margin": given.get("alpha", 0.0), "smooth_loss": name == "tpe", "distance": distances.CosineSimilarity()}
+    other = theirs.TripletMarginLoss(reducer=reducers.MeanReducer(), **smooth)
+    weight = ours.project.weight.detach().clone().requires_grad_()
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x @ weight.T, labels), [ours.project.weight], [weight])
+    active = theirs.TripletMarginLoss(**smooth)(ours.project(x), labels)
+    assert (abs(active - ours(x, labels).loss) > 0.01) == (name == "tse")  # the smooth one is never 0
+
+
+def caught(monkeypatch, x, labels):
+    """The rows of weights with which its distance-weighted miner draws."""
+    seen = []
+    place = miners.distance_weighted_miner.lmu
+    draw = place.get_random_triplet_indices
+    monkeypatch.setattr(place, "get_random_triplet_indices", lambda *a, **k: seen.append(k["weights"]) or draw(*a, **k))
+    triplets = miners.DistanceWeightedMiner()(x, labels)
+    return seen[0], triplets
+
+
+def test_distance_weighted_draws_with_its_probabilities(batch, monkeypatch):
+    """Same weights, same floor .5 and cutoff 1.4. Ours keeps each pair once; theirs draws positives at random."""
+    x, labels = batch
+    wanted, _ = caught(monkeypatch, x, labels)  # [12,12]
+    matrix = measure(x)
+    counts = torch.zeros(12, 12, dtype=torch.float64)
+    for seed in range(1500):
+        a, _, n = distance_weighted(matrix, labels, torch.Generator().manual_seed(seed), dim=6)
+        counts.index_put_((a, n), torch.ones(len(a), dtype=torch.float64), accumulate=True)
+    drawn = counts.sum(1)
+    rows = (drawn > 0).nonzero().flatten()
+    assert torch.equal(rows, torch.isfinite(wanted).all(1).nonzero().flatten())
+    assert (counts[rows] > 0).sum() > 30
+    share, wanted, drawn = counts[rows] / drawn[rows, None], wanted[rows], drawn[rows, None]
+    assert (share - wanted).abs().max() > 0  # it is a sample
+    assert (wanted.max() - wanted[wanted > 0].min()) > 0.3  # and the weights are far from equal
+    error = (wanted * (1 - wanted) / drawn).sqrt()
+    assert ((share - wanted).abs() <= 5 * error + 1e-12).all()
+
+
+def test_distance_weighted_loses_anchors_there_in_512_dimensions(monkeypatch):
+    """Theirs subtracts the largest log weight of the batch: in float32 the other rows underflow and are dropped.
+
+    One pair of identities is .3 apart, the other 1.39: log weights 355 apart.
+    """
+    x = torch.zeros(8, 512)
+    for row, angle in ((0, 0.0), (1, 2 * math.asin(0.15)), (2, 0.0), (3, 2 * math.asin(0.695))):
+        x[row, row // 2 * 2], x[row, row // 2 * 2 + 1] = math.cos(angle), math.sin(angle)
+    x[torch.arange(4, 8), torch.arange(4, 8)] = 1.0  # the second faces, far from all others
+    labels = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
+    _, (anchor, _, _) = caught(monkeypatch, x, labels)
+    assert sorted(set(anchor.tolist())) == [0, 1]
+    a, _, n = distance_weighted(measure(x), labels, torch.Generator().manual_seed(0), dim=512)
+    assert dict(zip(a.tolist(), n.tolist(), strict=True)) == {0: 1, 1: 0, 2: 3, 3: 2}
 
 
 @pytest.mark.parametrize("beta_mode", ["fixed", "learned", "per class"])

@@ -10,7 +10,7 @@ from faceloss import losses
 
 def naive(loss, embeddings, labels):
     s, m = (float(loss.hyperparameters()[name]) for name in "sm")
-    total, used = 0.0, set()
+    total, used, branches = 0.0, set(), set()
     for x, y in zip(embeddings, labels.tolist(), strict=True):
         every = [(w * x).sum() / (w.norm() * x.norm()) for w in loss.weight]
         each = len(every) // loss.classes
@@ -18,17 +18,19 @@ def naive(loss, embeddings, labels):
         cos = [group.max() for group in groups]
         used.add((y, int(groups[y].argmax())))
         inside = cos[y] > -math.cos(m)
+        branches.add(bool(inside))
         own = torch.cos(torch.acos(cos[y]) + m) if inside else cos[y] - m * math.sin(m)
         others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
         total = total - torch.log((s * own).exp() / ((s * own).exp() + others))
     assert each == 1 or len(used) > loss.classes, "the input must use several centers of a class"
+    assert m < 2 or branches == {True, False}, "the input must reach the rule beyond pi"
     return total / len(labels)
 
 
 @pytest.mark.parametrize("centers", [1, 3])
-@pytest.mark.parametrize("s", [64.0, 5.0])
-def test_agrees_with_its_formula(agrees, s, centers):
-    agrees(losses.build("subcenter_arcface", dim=6, classes=4, s=s, centers=centers), naive)
+@pytest.mark.parametrize(("s", "m"), [(64.0, 0.5), (5.0, 0.5), (5.0, 2.0)])
+def test_agrees_with_its_formula(agrees, s, m, centers):
+    agrees(losses.build("subcenter_arcface", dim=6, classes=4, s=s, m=m, centers=centers), naive)
 
 
 def test_by_hand():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses.mining import random
 from faceloss.losses.projection import fit
 
 
@@ -27,6 +28,9 @@ def naive(mining):
             points.append(image / (image * image).sum().sqrt())
         similarity = [[(points[i] * points[j]).sum() for j in rows] for i in rows]
         triplets = chosen(labels, similarity, mining)
+        if mining == "random":  # the draws of the same key
+            drawn = random(torch.zeros(len(labels), len(labels)), labels, loss.generator("mining"))
+            triplets = list(zip(*(column.tolist() for column in drawn), strict=True))
         terms = []
         for a, p, n in triplets:
             own, other = similarity[a][p].exp(), similarity[a][n].exp()
@@ -37,9 +41,11 @@ def naive(mining):
 
 
 @pytest.mark.parametrize("size", [0, 3])
-@pytest.mark.parametrize("mining", ["hard_negative", "all"])
+@pytest.mark.parametrize("mining", ["hard_negative", "random", "all"])
 def test_agrees_with_its_formula(agrees, mining, size):
-    agrees(losses.build("tpe", dim=6, classes=4, size=size, mining=mining), naive(mining))
+    loss = losses.build("tpe", dim=6, classes=4, size=size, mining=mining).eval()
+    loss.key(5, 9)
+    agrees(loss, naive(mining))
 
 
 def test_it_is_softplus_of_the_difference(batch):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses.mining import random as mining_random
 
 
 def squared(x, y):
@@ -21,7 +22,12 @@ def naive(mining, reduction):
         d = [[squared(embeddings[i], embeddings[j]) if i != j else None for j in rows] for i in rows]
         pairs = [(a, p) for a in rows for p in rows if a != p and labels[a] == labels[p]]
         negatives = {a: [n for n in rows if labels[n] != labels[a]] for a in rows}
-        if mining == "all":
+        if mining == "random":  # the draws of the same key
+            drawn = mining_random(torch.zeros(len(labels), len(labels)), labels, loss.generator("mining"))
+            chosen = list(zip(*(column.tolist() for column in drawn), strict=True))
+            assert [(a, p) for a, p, _ in chosen] == pairs
+            assert all(n in negatives[a] for a, _, n in chosen)
+        elif mining == "all":
             chosen = [(a, p, n) for a, p in pairs for n in negatives[a]]
         elif mining in ("hard", "easy"):
             chosen, pick = [], max if mining == "hard" else min
@@ -44,9 +50,11 @@ def naive(mining, reduction):
 
 
 @pytest.mark.parametrize("reduction", ["active", "mean"])
-@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "all"])
+@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "random", "all"])
 def test_agrees_with_its_formula(agrees, mining, reduction):
-    agrees(losses.build("triplet", dim=6, classes=4, mining=mining, reduction=reduction), naive(mining, reduction))
+    loss = losses.build("triplet", dim=6, classes=4, mining=mining, reduction=reduction).eval()
+    loss.key(5, 9)
+    agrees(loss, naive(mining, reduction))
 
 
 def by_angle(*degrees):

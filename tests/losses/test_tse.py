@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses.mining import random
 
 
 def naive(mining):
@@ -13,7 +14,8 @@ def naive(mining):
         for x in embeddings:
             image = torch.stack([(row * x).sum() for row in loss.project.weight])
             points.append(image / (image * image).sum().sqrt())
-        terms = []
+        terms, drawn = [], random(torch.zeros(len(labels), len(labels)), labels, loss.generator("mining"))
+        keyed = {(a, p): n for a, p, n in zip(*(column.tolist() for column in drawn), strict=True)}
         for a in rows:
             others = [n for n in rows if labels[n] != labels[a]]
             if mining == "hard_negative":
@@ -21,6 +23,7 @@ def naive(mining):
             for p in rows:
                 if p != a and labels[p] == labels[a]:
                     own = (points[a] * points[p]).sum()
+                    others = [keyed[a, p]] if mining == "random" else others  # the draws of the same key
                     terms += [torch.relu(alpha + (points[a] * points[n]).sum() - own) for n in others]
         active = sum(float(term.detach()) > 0 for term in terms)
         assert active > 0
@@ -31,9 +34,11 @@ def naive(mining):
 
 
 @pytest.mark.parametrize(("size", "alpha"), [(0, 0.1), (3, 0.4)])
-@pytest.mark.parametrize("mining", ["hard_negative", "all"])
+@pytest.mark.parametrize("mining", ["hard_negative", "random", "all"])
 def test_agrees_with_its_formula(agrees, mining, size, alpha):
-    agrees(losses.build("tse", dim=6, classes=4, size=size, alpha=alpha, mining=mining), naive(mining))
+    loss = losses.build("tse", dim=6, classes=4, size=size, alpha=alpha, mining=mining).eval()
+    loss.key(5, 9)
+    agrees(loss, naive(mining))
 
 
 def test_by_hand():

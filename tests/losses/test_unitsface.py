@@ -1,35 +1,43 @@
-"""UniTSFace against its formula: CosFace and the sample-to-sample term with its memory."""
+"""UniTSFace against its formula: CosFace and the sample-to-sample term (USS), which also stands alone."""
 
 import math
 
+import pytest
 import torch
 
 from faceloss import losses
 
 
-def naive(loss, embeddings, labels):
-    s, m, s_uss, m_uss = (float(loss.hyperparameters()[name]) for name in ("s", "m", "s_uss", "m_uss"))
-    head, uss = loss.terms["cosface"], loss.terms["uss"]
-    bias = uss.bias + uss.shift.value
-    total = 0.0
-    for x, y in zip(embeddings, labels.tolist(), strict=True):
-        cos = [(w * x).sum() / (w.norm() * x.norm()) for w in head.weight]
-        others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
-        total = total - torch.log((s * (cos[y] - m)).exp() / ((s * (cos[y] - m)).exp() + others))
-        for j, f in enumerate(uss.vectors.rows):
-            g = (f * x).sum() / (f.norm() * x.norm())
-            z = s_uss * (g - m_uss * (j == y)) + bias
-            total = total + torch.log(1 + (-z if j == y else z).exp())
-    return total / len(labels)
+def naive(classifier):
+    def form(loss, embeddings, labels):
+        s_uss, m_uss = (float(loss.hyperparameters()[name]) for name in ("s_uss", "m_uss"))
+        uss = loss.terms["uss"]
+        bias = uss.bias + uss.shift.value
+        total = 0.0
+        for x, y in zip(embeddings, labels.tolist(), strict=True):
+            if classifier == "cosface":
+                head = loss.terms["cosface"]
+                s, m = (float(loss.hyperparameters()[name]) for name in "sm")
+                cos = [(w * x).sum() / (w.norm() * x.norm()) for w in head.weight]
+                others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
+                total = total - torch.log((s * (cos[y] - m)).exp() / ((s * (cos[y] - m)).exp() + others))
+            for j, f in enumerate(uss.vectors.rows):
+                g = (f * x).sum() / (f.norm() * x.norm())
+                z = s_uss * (g - m_uss * (j == y)) + bias
+                total = total + torch.log(1 + (-z if j == y else z).exp())
+        return total / len(labels)
+
+    return form
 
 
-def test_agrees_with_its_formula(agrees):
-    loss = losses.build("unitsface", dim=6, classes=4, s=8.0)
-    agrees(loss.eval(), naive)
+@pytest.mark.parametrize("classifier", ["cosface", "none"])
+def test_agrees_with_its_formula(agrees, classifier):
+    loss = losses.build("unitsface", dim=6, classes=4, s=8.0, classifier=classifier)
+    agrees(loss.eval(), naive(classifier))
     loss.train()
     generator = torch.Generator().manual_seed(5)
     loss(torch.randn(8, 6, generator=generator, dtype=torch.float64), torch.arange(8) % 4)
-    agrees(loss.eval(), naive)
+    agrees(loss.eval(), naive(classifier))
 
 
 def test_by_hand():

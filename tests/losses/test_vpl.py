@@ -10,7 +10,7 @@ from faceloss import losses
 
 def naive(loss, embeddings, labels):
     s, m, lam = (float(loss.hyperparameters()[name]) for name in ("s", "m", "lam"))
-    source, total = loss.vectors, 0.0
+    source, total, branches = loss.vectors, 0.0, set()
     step = int(source.passes)
     rows = []
     for w, f, seen in zip(loss.weight, source.memory, source.seen.tolist(), strict=True):
@@ -19,15 +19,17 @@ def naive(loss, embeddings, labels):
     for x, y in zip(embeddings, labels.tolist(), strict=True):
         cos = [(w * x).sum() / (w.norm() * x.norm()) for w in rows]
         inside = cos[y] > -math.cos(m)
+        branches.add(bool(inside))
         own = torch.cos(torch.acos(cos[y]) + m) if inside else cos[y] - m * math.sin(m)
         others = sum((s * c).exp() for j, c in enumerate(cos) if j != y)
         total = total - torch.log((s * own).exp() / ((s * own).exp() + others))
+    assert m < 1 or branches == {True, False}, "the input must reach the rule beyond pi"
     return total / len(labels)
 
 
-@pytest.mark.parametrize("lam", [0.15, 0.8])
-def test_agrees_with_its_formula(agrees, batch, lam):
-    loss = losses.build("vpl", dim=6, classes=4, start=1, age=3, lam=lam).double()
+@pytest.mark.parametrize(("lam", "m"), [(0.15, 0.5), (0.8, 0.5), (0.15, 1.5)])
+def test_agrees_with_its_formula(agrees, batch, lam, m):
+    loss = losses.build("vpl", dim=6, classes=4, start=1, age=3, lam=lam, m=m).double()
     some = batch[1] != 2  # identity 2 was not seen yet
     for _ in range(2):
         loss(batch[0][some], batch[1][some])

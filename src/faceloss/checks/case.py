@@ -23,6 +23,7 @@ REACHED: dict[str, dict[str, float]] = {
     "magface": {"a_low": 1.0, "a_high": 6.0},  # so that the norms of a batch lie between
     "am_lfs": {"bins": 2},  # so that a batch reaches every part of both functions
     "contrastive on=raw": {"m": 6.0},  # the radius is in units of the embedding
+    "sphereface2 kind=M": {"m": 1.7},  # a factor on the angle
 }
 
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from faceloss.compare.prepare import Bench, Test
 from faceloss.data.faces import Faces
@@ -13,8 +12,7 @@ from faceloss.data.keys import generator
 from faceloss.errors import BadInput
 from faceloss.evaluate import Judged, hold_out, judge_closed_set, judge_matrix, judge_pairs, judge_rank
 from faceloss.evaluate.geometry import effective_rank, mean_cosine
-from faceloss.train.loop import Pixels, embed
-from faceloss.train.settings import Recipe
+from faceloss.train.loop import Pixels
 
 Embed = Callable[[Pixels], NDArray[np.float32]]
 OBSERVED = 1000  # validation images looked at after each epoch
@@ -31,13 +29,13 @@ class Verdicts(NamedTuple):
     collapsed: str
 
 
-def observe(net: nn.Module, val: Faces | None, recipe: Recipe) -> dict[str, float]:
+def observe(embedder: Embed, val: Faces | None) -> dict[str, float]:
     """EER and AUC on the validation identities: the curve over epochs that means the same for every loss."""
     if val is None:
         return {}
     chosen = np.sort(generator("observe", val.digest).permutation(len(val))[:OBSERVED])
     try:
-        judged = judge_matrix(embed(net, val.pixels[chosen], recipe), val.labels[chosen])
+        judged = judge_matrix(embedder(val.pixels[chosen]), val.labels[chosen])
     except BadInput:  # a net that has collapsed has no directions to compare
         return {}
     return {f"val_{row.metric}": row.value for row in judged.rows if row.metric != "tar" and row.value is not None}

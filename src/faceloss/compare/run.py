@@ -1,5 +1,6 @@
 """One run: train or continue a network under one loss and seed, judge it, keep its records in its folder."""
 
+import inspect
 import io
 import json
 import resource
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from faceloss import losses, nets
-from faceloss.compare.judge import judge, observe
+from faceloss.compare.judge import Embed, judge, observe
 from faceloss.compare.lock import locked
 from faceloss.compare.prepare import Bench
 from faceloss.compare.study import Run, Study, full_hyperparameters
@@ -40,6 +42,30 @@ def build_state(run: Run, study: Study, classes: int) -> State:
     loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
     return State(net, loss, build_optimizer(net, loss, recipe))
+
+
+def embedder(state: State, study: Study) -> Embed:
+    """What is compared after training: the net's embeddings of crops, through the loss's projection if it has one."""
+    return lambda pixels: embed(state.net, pixels, study.recipe, project=state.loss.embed)
+
+
+def model(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What is needed to compare faces after training: tensors, and what they say of themselves.
+
+    The net's weights by their names and, where the loss has a projection, that one's as "projection.*".
+    """
+    tensors = dict(state.net.state_dict())
+    dim, project, device = state.loss.dim, state.loss.project, next(iter(tensors.values())).device
+    with torch.inference_mode():
+        size = state.loss.embed(torch.zeros(1, dim, device=device)).shape[1]
+    facts: dict[str, Any] = {"dim": dim, "embedding_size": size, "projection": None}
+    if project is not None:
+        weights = {f"projection.{name}": tensor for name, tensor in project.state_dict().items()}
+        assert not weights.keys() & tensors.keys()
+        does = (inspect.getdoc(project) or type(project).__name__).splitlines()[0]
+        facts["projection"] = {"tensors": sorted(weights), "does": does}
+        tensors |= weights
+    return tensors, facts
 
 
 def execute(
@@ -81,7 +107,7 @@ def execute(
                 seed=run.seed,
                 save=lambda state: checkpoint.save(folder, "checkpoint", state.tensors(), state.facts()),
                 stop=stop,
-                observe=lambda state: observe(state.net, bench.val, study.recipe),
+                observe=lambda state: observe(embedder(state, study), bench.val),
                 show=show,
             )
         except Stopped:
@@ -103,18 +129,19 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
     curves: list[dict[str, Any]] = []
     influences: dict[str, np.ndarray] = {}
     if status == "finished":
+        tensors, facts = model(state)
         contract = {
             "net": recipe.net,
             "net_options": recipe.net_options,
-            "dim": recipe.dim,
+            **facts,
             "size": recipe.size,
             "preprocessing": PREPROCESSING,
             "input": "RGB, (value - 127.5) / 127.5",
             "flip_test": recipe.flip_test,
             "trained_with": {"loss": row.loss, "hyperparameters": full_hyperparameters(row), "seed": run.seed},
         }
-        checkpoint.save(folder, "model", dict(state.net.state_dict()), contract)
-        judged = judge(lambda pixels: embed(state.net, pixels, recipe), bench)
+        checkpoint.save(folder, "model", tensors, contract)
+        judged = judge(embedder(state, study), bench)
         results, curves, influences = judged.results, judged.curves, judged.influences
         if judged.collapsed:
             status, reason = "collapsed", judged.collapsed

@@ -121,7 +121,8 @@ def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
         parameter, value = argument.split("=", 1)
         if parameter.strip() in hyperparameters:
             raise BadInput(f"In '{specification}', the parameter '{parameter.strip()}' is given twice.")
-        hyperparameters[parameter.strip()] = parse_value(value.strip())
+        parsed = parse_value(value.strip())
+        hyperparameters[parameter.strip()] = "none" if parsed is None else parsed  # a choice of several losses
     return name, hyperparameters
 
 

@@ -9,6 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from faceloss.losses.class_vectors import ClassVectors, learnt
 from faceloss.losses.core import Loss, LossOutput, Number
+from faceloss.losses.heads import asked
 from faceloss.losses.operations import angle, cross_entropy, normalize
 
 Numbers = Mapping[str, Tensor]
@@ -29,8 +30,8 @@ class BinaryHead(Loss):
         psi, phi: what the target cosine [B] and the other cosines [B,K] become; they see all hyperparameters.
         weigh: the factors yes and no, from the hyperparameters; 1 and 1 by default.
         bias: the start of b, which is learnt and not decayed.
-        vectors, rows: as in :class:`ClassHead`; ``vectors`` gets ``weight``, ``embeddings`` and ``labels`` by position,
-            or without a weight the other two.
+        vectors, rows: as in :class:`ClassHead`; of the names there ``vectors`` may ask for "weight", "embeddings",
+            "labels", "generator" and "training".
         shift: is added to b, from the other classes' logits s phi(c_j) [B,K] with the own class at -inf.
         gradient: "exact", or "straight-through": psi and phi change values but not slopes.
 
@@ -60,20 +61,30 @@ class BinaryHead(Loss):
         numbers = dict(hyperparameters or {}) | {scale_name: scale}
         options = {"bias": {"weight_decay": 0.0}}
         super().__init__(dim, classes, batches="shuffled", hyperparameters=numbers, options=options)
-        self.psi, self.phi, self.weigh, self.vectors, self.shift = psi, phi, weigh, vectors, shift
+        self.psi, self.phi, self.weigh, self.shift = psi, phi, weigh, shift
+        self.draw_from(vectors)
         self.gradient = gradient
         self._scale = scale_name
         rows = classes if rows is None else rows
         self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
+    def draw_from(self, vectors: Callable[..., ClassVectors]) -> None:
+        """Take the class vectors from ``vectors``, which reads the rows of this head."""
+        self._asks = asked(vectors, "vectors", ["weight", "embeddings", "labels", "generator", "training"])
+        self.vectors = vectors
+
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         numbers = self.hyperparameters()
         s = numbers[self._scale]
-        if self.weight is None:
-            drawn = self.vectors(embeddings, labels)
-        else:
-            drawn = self.vectors(self.weight.to(embeddings.dtype), labels)
+        offered = {
+            "weight": None if self.weight is None else self.weight.to(embeddings.dtype),
+            "embeddings": embeddings,
+            "labels": labels,
+            "generator": self.generator,
+            "training": self.training,
+        }
+        drawn = self.vectors(**{name: offered[name] for name in self._asks})
         index = drawn.column.unsqueeze(1)
         scores = normalize(embeddings) @ normalize(drawn.rows).T  # [B,C]
         cos = (normalize(embeddings) * normalize(drawn.rows[drawn.column])).sum(1)  # [B]

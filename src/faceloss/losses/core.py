@@ -53,9 +53,11 @@ class Loss(nn.Module, ABC):
 
     Attributes:
         batches: the composition of batches that the loss wants, "shuffled" or "identity-balanced".
+        project: a trained map of embeddings that belongs to the model and not to the training alone; None for most.
     """
 
     clock: Tensor  # [2] int64: seed and step of the next random draw
+    project: nn.Module | None
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Loss(nn.Module, ABC):
         self.dim = dim
         self.classes = classes
         self.batches = batches
+        self.project = None
         self._ranges = dict(hyperparameters)
         self._options = {name: dict(wishes) for name, wishes in (options or {}).items()}
         self.settings = nn.Module()  # holds the hyperparameters as buffers, so that state_dict keeps them
@@ -103,6 +106,21 @@ class Loss(nn.Module, ABC):
         if self.training:
             self.clock[1] += 1
         return LossOutput(loss.to(dtype), statistics)  # a 0-d loss times a 0-d hyperparameter would be float64
+
+    def embed(self, embeddings: Tensor) -> Tensor:
+        """What is compared at test time: ``embeddings`` [N,D] as they are, or mapped by ``project`` to [N,D'].
+
+        Raises:
+            ValueError: embeddings of the wrong shape.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.dim:
+            raise ValueError(f"Embeddings must be [N, {self.dim}]; given {list(embeddings.shape)}.")
+        if self.project is None:
+            return embeddings
+        dtype = torch.promote_types(embeddings.dtype, torch.float32)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            projected: Tensor = self.project(embeddings.to(dtype))
+        return projected
 
     @abstractmethod
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:

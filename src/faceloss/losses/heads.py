@@ -23,6 +23,7 @@ OFFERED = (
     "cos",
     "margin",
     "omega",
+    "scores",
     "weight",
     "embeddings",
 )
@@ -49,8 +50,9 @@ class ClassHead(Loss):
     ``psi``, ``others``, ``tau`` and ``vectors`` are functions, or modules where they have parameters or a memory. Each
     is given, by the names of its parameters, what it asks for: hyperparameters by their names, or all of them as
     "hyperparameters"; of the batch, "norm" ||x|| [B], "labels" [B], "generator" (purpose -> torch.Generator) and
-    "training"; for ``others`` also "cos" and "margin", c_y and psi(c_y) [B], and "omega" omega_y [B]; for ``vectors``
-    "weight" and "embeddings".
+    "training"; for ``psi`` also "scores", omega_j c_j of the wrong classes [B,C] with the own class at -inf; for
+    ``others`` also "cos" and "margin", c_y and psi(c_y) [B], and "omega" omega_y [B]; for ``vectors`` "weight" and
+    "embeddings".
 
     Args:
         scale: rho. A :class:`Number` is fixed and becomes the hyperparameter "s"; :class:`Learnt` is trained;
@@ -96,11 +98,12 @@ class ClassHead(Loss):
         super().__init__(dim, classes, batches=batches, hyperparameters=numbers, options=wishes)
         if bias and others is not None:
             raise TypeError("A rule for the other classes works on cosines; it cannot be combined with a bias.")
-        self.psi, self.others, self.tau, self.vectors = psi, others, tau, vectors
-        asking = {"psi": psi, "others": others, "tau": tau, "vectors": vectors}
+        self.psi, self.others, self.tau = psi, others, tau
+        asking = {"psi": psi, "others": others, "tau": tau}
         self._asks = {
-            name: _asked(rule, name, [*numbers, *OFFERED]) for name, rule in asking.items() if rule is not None
+            name: asked(rule, name, [*numbers, *OFFERED]) for name, rule in asking.items() if rule is not None
         }
+        self.draw_from(vectors)
         self.gradient = gradient
         self.unit_classes = unit_classes
         self.scale = scale
@@ -122,7 +125,7 @@ class ClassHead(Loss):
         rho = self._rho(norm, embeddings, vectors, drawn.column)  # [] or [B]
 
         scores = None  # [B,C]: omega_j c_j, made only where a rule wants it
-        if self.others is None:
+        if self.others is None and "scores" not in self._asks.get("psi", ()):
             features = embeddings if self.scale == "norm" else rho * normalize(embeddings)  # [B,D]
             logits = _largest(features @ vectors.T, drawn.each)  # [B,C]
         else:
@@ -140,6 +143,8 @@ class ClassHead(Loss):
         shift = torch.zeros_like(target)
         margin = cos
         if self.psi is not None:
+            if scores is not None and "scores" in self._asks["psi"]:
+                seen["scores"] = scores.scatter(1, index, -torch.inf)
             margin = self.psi(cos, **self._given("psi", seen))
             taken = cos - margin
             shift = rho * omega * (taken.detach() if self.gradient == "straight-through" else taken)
@@ -164,6 +169,11 @@ class ClassHead(Loss):
                 "norm": norm.mean(),
             }
         return LossOutput(loss, {name: value.detach() for name, value in statistics.items()})
+
+    def draw_from(self, vectors: Callable[..., ClassVectors]) -> None:
+        """Take the class vectors from ``vectors``, which reads the rows of this head."""
+        self._asks["vectors"] = asked(vectors, "vectors", [*self.settings.state_dict(), *OFFERED])
+        self.vectors = vectors
 
     def _given(self, rule: str, seen: Seen) -> dict[str, Any]:
         return {name: seen[name] for name in self._asks[rule]}
@@ -190,14 +200,14 @@ class ClassHead(Loss):
         return norm
 
 
-def _asked(rule: Rule | Callable[..., ClassVectors], name: str, allowed: list[str]) -> tuple[str, ...]:
+def asked(rule: Rule | Callable[..., ClassVectors], name: str, allowed: list[str]) -> tuple[str, ...]:
     """The names that ``rule`` asks for; all but ``vectors`` are handed a tensor first, by position."""
-    asked = tuple(inspect.signature(rule.forward if isinstance(rule, nn.Module) else rule).parameters)
-    asked = asked if name == "vectors" else asked[1:]
-    unknown = sorted(set(asked) - set(allowed))
+    names = tuple(inspect.signature(rule.forward if isinstance(rule, nn.Module) else rule).parameters)
+    names = names if name == "vectors" else names[1:]
+    unknown = sorted(set(names) - set(allowed))
     if unknown:
         raise TypeError(f"{name} asks for '{unknown[0]}', which is none of: {', '.join(allowed)}.")
-    return asked
+    return names
 
 
 def _largest(scores: Tensor, each: int) -> Tensor:

@@ -1,11 +1,13 @@
 """A linear map learned on top of embeddings: with the net, or afterwards on the embeddings of a frozen one.
 
+Learned with the net, it belongs to the model: ``loss.embed`` applies it wherever embeddings are compared.
+
 Afterwards, on embeddings [N,D] and labels [N] that the net gave for the training faces::
 
     loss = losses.build("tpe", dim=512, classes=identities, size=128)
     loss.project.start_at_principal_axes(embeddings)     # optional
     fit(loss, embeddings, labels)
-    compared = loss.project(others)                      # [M,128], unit length
+    compared = loss.embed(others)                        # [M,128], unit length
 """
 
 from collections.abc import Callable
@@ -13,8 +15,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from faceloss.losses import mining
 from faceloss.losses.operations import normalize
 from faceloss.losses.tuples import TupleHead
+
+MINERS: dict[str, mining.Miner] = {
+    "hard_negative": mining.hard_negative,
+    "random": mining.random,
+    "all": mining.all_triplets,
+}
 
 
 class Projection(nn.Module):

@@ -3,7 +3,7 @@
     loss = mean over triplets of -log( exp(a'.p') / (exp(a'.p') + exp(a'.n')) ) = log(1 + exp(a'.n' - a'.p'))
 
 x' = W x / ||W x||, W [size,D] trained with the net or, as in the paper, on the embeddings of a frozen one
-(:mod:`faceloss.losses.projection` has both: ``fit`` trains, ``loss.project`` projects); a anchor, p another face of the
+(:mod:`faceloss.losses.projection` has both: ``fit`` trains, ``loss.embed`` projects); a anchor, p another face of the
 same identity, n a face of another. ``size``: rows of W, 0 for D. ``mining``: for each ordered pair (a,p) of the batch
 "hard_negative" takes the closest n, "random" any, "all" every.
 
@@ -17,10 +17,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from faceloss.losses import mining as miners
 from faceloss.losses.core import Loss
 from faceloss.losses.operations import cross_entropy
-from faceloss.losses.projection import Projection, cosine_distance
+from faceloss.losses.projection import MINERS, Projection, cosine_distance
 from faceloss.losses.tuples import TupleHead
 
 
@@ -37,17 +36,12 @@ def build(
     mining: Literal["hard_negative", "random", "all"] = "hard_negative",
 ) -> Loss:
     """``size``: dimensions after the projection. ``mining``: see above."""
-    miner: dict[str, miners.Miner] = {
-        "hard_negative": miners.hard_negative,
-        "random": miners.random,
-        "all": miners.all_triplets,
-    }
     return TupleHead(
         dim,
         classes,
         project=Projection(dim, size),
         measure=cosine_distance,
-        miner=miner[mining],
+        miner=MINERS[mining],
         term=term,
         reduction="mean",
         hyperparameters={},

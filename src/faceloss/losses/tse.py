@@ -3,7 +3,7 @@
     loss = mean over triplets of max(0, alpha + a'.n' - a'.p')
 
 x' = W x / ||W x||, W [size,D] trained with the net or, as in the paper, on the embeddings of a frozen one
-(:mod:`faceloss.losses.projection` has both: ``fit`` trains, ``loss.project`` projects); a anchor, p another face of the
+(:mod:`faceloss.losses.projection` has both: ``fit`` trains, ``loss.embed`` projects); a anchor, p another face of the
 same identity, n a face of another, alpha margin on the cosine. No default for alpha is known. ``size``: rows of W, 0
 for D. ``mining``: for each ordered pair (a,p) of the batch "hard_negative" takes the closest n, "random" any, "all"
 every.
@@ -19,9 +19,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from faceloss.losses import mining as miners
 from faceloss.losses.core import Loss, Number
-from faceloss.losses.projection import Projection, cosine_distance
+from faceloss.losses.projection import MINERS, Projection, cosine_distance
 from faceloss.losses.tuples import TupleHead
 
 
@@ -39,17 +38,12 @@ def build(
     mining: Literal["hard_negative", "random", "all"] = "hard_negative",
 ) -> Loss:
     """``alpha``: margin on the cosine, in [0, 2]. ``size``: dimensions after the projection. ``mining``: see above."""
-    miner: dict[str, miners.Miner] = {
-        "hard_negative": miners.hard_negative,
-        "random": miners.random,
-        "all": miners.all_triplets,
-    }
     return TupleHead(
         dim,
         classes,
         project=Projection(dim, size),
         measure=cosine_distance,
-        miner=miner[mining],
+        miner=MINERS[mining],
         term=term,
         reduction="mean",
         hyperparameters={"alpha": Number(alpha, low=0, high=2)},

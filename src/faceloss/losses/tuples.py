@@ -33,7 +33,8 @@ class TupleHead(Loss):
             distances of the anchor to the two; for pairs ``term(distance [P], same [P], label [P], **hyperparameters)``
             also gets the label of the first. May be a module with parameters of its own.
         reduction: by what the sum of the terms is divided, see :func:`reduce`.
-        project: a trained map of the embeddings that comes first, [B,D] -> [B,D']; none by default.
+        project: a trained map of the embeddings that comes first, [B,D] -> [B,D'], and of which the results are what
+            is compared at test time (:meth:`Loss.embed`); none by default.
         penalty: added to the loss, ``penalty(labels [B], **hyperparameters)``; none by default.
         options: as :meth:`Loss.optimizer_options`, e.g. for a parameter "term.beta".
 

@@ -4,8 +4,9 @@
 
 g_j [B,K] cosine between the embedding and the last one seen of identity j, which is kept without gradient; s scale of
 both terms; m_uss margin of the second; m margin of CosFace; b one bias, whose negative is the threshold: it starts at
-minus the mean over the first batch of ln sum_{j != y} exp(s g_j) and is learnt from there; y [B] label. Evaluation
-moves nothing.
+minus the mean over the first batch of ln sum_{j != y} exp(s g_j) and is learnt from there; y [B] label. ``classifier``
+"none" leaves CosFace out: the second term alone is USS, which has no class vectors to learn, and m then does nothing.
+Evaluation moves nothing.
 
 Paper: Jia et al., "UniTSFace: Unified Threshold Integrated Sample-to-Sample Loss for Face Recognition", NeurIPS 2023;
 margins and scale from its released code.
@@ -14,6 +15,8 @@ Deviations: the release clamps logits to [-s, s], beyond which there is no gradi
 The memory starts with random directions; of several images of an identity in one batch, their mean direction is kept.
 The second term fits no softmax head, because classes do not compete: see BinaryHead.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -72,8 +75,16 @@ def no(cos: Tensor, numbers: Numbers) -> Tensor:
     return cos
 
 
-def build(dim: int, classes: int, *, s: float = 64.0, m: float = 0.4, m_uss: float = 0.1) -> Loss:
-    """``s``: scale, above 0. ``m``, ``m_uss``: margins on the cosine, in [0, 2]."""
+def build(
+    dim: int,
+    classes: int,
+    *,
+    s: float = 64.0,
+    m: float = 0.4,
+    m_uss: float = 0.1,
+    classifier: Literal["cosface", "none"] = "cosface",
+) -> Loss:
+    """``s``: scale, above 0. ``m``, ``m_uss``: margins on the cosine, in [0, 2]. ``classifier``: see above."""
     head = ClassHead(
         dim,
         classes,
@@ -94,4 +105,5 @@ def build(dim: int, classes: int, *, s: float = 64.0, m: float = 0.4, m_uss: flo
         shift=Start(),
         hyperparameters={"m_uss": Number(m_uss, low=0, high=2)},
     )
-    return SumLoss(dim, classes, terms={"cosface": Term(head), "uss": Term(samples)}, hyperparameters={})
+    terms = {"cosface": Term(head), "uss": Term(samples)} if classifier == "cosface" else {"uss": Term(samples)}
+    return SumLoss(dim, classes, terms=terms, hyperparameters={})

@@ -157,10 +157,18 @@ def train(
         saved = time.monotonic()
 
 
-def embed(net: nn.Module, pixels: Pixels, recipe: Recipe, *, batch: int = 256) -> NDArray[np.float32]:
-    """Embeddings [N, dim] of crops [N,H,W,3] uint8, not normalized.
+def embed(
+    net: nn.Module,
+    pixels: Pixels,
+    recipe: Recipe,
+    *,
+    project: Callable[[Tensor], Tensor] = lambda embeddings: embeddings,
+    batch: int = 256,
+) -> NDArray[np.float32]:
+    """What is compared of crops [N,H,W,3] uint8: their embeddings [N, dim], not normalized, passed through ``project``.
 
-    With ``recipe.flip_test`` the embedding is the sum of the crop's and its mirror image's.
+    With ``recipe.flip_test`` the embedding is the sum of the crop's and its mirror image's. ``project`` is the
+    :meth:`faceloss.losses.core.Loss.embed` of the loss that the net was trained with.
     """
     device = resolve_device(recipe.device)
     autocast = resolve_precision(recipe.precision, device) == "bf16"
@@ -172,4 +180,6 @@ def embed(net: nn.Module, pixels: Pixels, recipe: Recipe, *, batch: int = 256) -
             rows.append(net(images).float())
             if recipe.flip_test:
                 rows[-1] = rows[-1] + net(images.flip(3)).float()
-    return torch.cat(rows).cpu().numpy() if rows else np.zeros((0, recipe.dim), np.float32)
+    embeddings = torch.cat(rows) if rows else torch.zeros(0, recipe.dim, device=device)
+    with torch.inference_mode():
+        return project(embeddings).float().cpu().numpy()
