@@ -35,6 +35,21 @@ class Description(NamedTuple):
     batches: str  # "shuffled" | "identity-balanced"
     deviations: str
     hyperparameters: dict[str, Hyperparameter]
+    family: str  # one of FAMILIES, or a word of your own
+    checked: str  # where the formula is from and what it was compared with
+
+
+FAMILIES = (
+    "softmax",
+    "margin",
+    "adaptive margin",
+    "class vectors",
+    "binary",
+    "pairs and triplets",
+    "centers",
+    "search",
+)
+FIELDS = ("Paper", "Family", "Batches", "Deviations", "Checked")
 
 
 def names() -> tuple[str, ...]:
@@ -43,7 +58,7 @@ def names() -> tuple[str, ...]:
 
 
 def describe(name: str) -> Description:
-    """What the file of the loss ``name`` says: title, formula, paper, deviations, hyperparameters.
+    """What the file of the loss ``name`` says: title, formula, paper, deviations, hyperparameters, and so on.
 
     Raises:
         BadInput: no loss of that name.
@@ -70,6 +85,8 @@ def describe(name: str) -> Description:
         batches=fields.get("Batches", "").rstrip("."),
         deviations=fields.get("Deviations", ""),
         hyperparameters=hyperparameters,
+        family=fields.get("Family", "").rstrip("."),
+        checked=fields.get("Checked", ""),
     )
 
 
@@ -151,7 +168,7 @@ def _check(name: str, value: Any, known: Hyperparameter) -> None:
 
 
 def _read(docstring: str) -> tuple[str, str, str, dict[str, str]]:
-    """Title, first indented block, remaining prose, and the fields "Paper", "Batches", "Deviations"."""
+    """Title, first indented block, remaining prose, and the fields named in FIELDS."""
     blocks = [block for block in docstring.split("\n\n") if block.strip()]
     title = blocks[0].strip() if blocks else ""
     formula, prose, fields, field = "", [], {}, ""
@@ -162,12 +179,12 @@ def _read(docstring: str) -> tuple[str, str, str, dict[str, str]]:
                 prose.append(block)
             formula = formula or "\n".join(line[4:] for line in lines)
             continue
-        if lines[0].split(":")[0] not in ("Paper", "Batches", "Deviations"):
+        if lines[0].split(":")[0] not in FIELDS:
             prose.append(" ".join(lines))
             continue
         for line in lines:
             name, _, rest = line.partition(": ")
-            if name in ("Paper", "Batches", "Deviations"):
+            if name in FIELDS:
                 field, fields[name] = name, rest
             else:
                 fields[field] += f" {line}"

@@ -8,9 +8,11 @@ theta_j [B,K] angle between embedding and class vector j, both normalized; s sca
 psi, which gives no gradient to the margin of a target beyond pi / m.
 
 Paper: Liu et al., "SphereFace Revived: Unifying Hyperspherical Face Recognition", TPAMI 2022.
+Family: margin.
 Batches: shuffled.
 Deviations: the release multiplies the loss by 50 / s; here it is not, so that its values compare with those of the
 other losses. Only the version with normalized embeddings (HFN) is here.
+Checked: formula read in its released code (ydwen/opensphere); value and gradient against loops in its test.
 """
 
 import math
