@@ -118,8 +118,9 @@ def _floor(width: int, ends: tuple[float, float], drawn: Glyphs) -> list[str]:
     for part in range(7):
         column = min(round(part * width / 6), width - 1)
         axis[column] = drawn.notch
-        label = f"{ends[0] + part * (ends[1] - ends[0]) / 6:g}{drawn.degree if part == 6 else ''}"
-        start = max(column - (len(label) - 1) // 2, 0)
+        number = f"{ends[0] + part * (ends[1] - ends[0]) / 6:g}"
+        start = max(column - (len(number) - 1) // 2, 0)
+        label = number + (drawn.degree if part == 6 else "")
         numbers[start : start + len(label)] = label
     indent = " " * LABEL
     return [indent + drawn.corner + "".join(axis), indent + " " + "".join(numbers).rstrip()]
