@@ -215,13 +215,17 @@ def _section(about: Description, found: Measured) -> str:
     parts.append("\n".join(f"- **{name}:** {text}" for name, text in facts.items()))
     if found.classes or found.pairs:
         parts.append(f"![Curves of {about.name}](losses/{about.name}.svg)")
-    said = list(in_words(found))
+    said = [f"Scale s = {found.classes.scale:.4g}."] if found.classes and not found.pairs else []
+    if not found.classes and not found.pairs:
+        said += in_words(found)
+    if found.left_out:
+        said.append(f"Not in the curves, as no function of this angle: the term {', '.join(found.left_out)}.")
     if found.classes and found.pairs:
         said.append("Drawn are the pairs; the other term is a plain softmax.")
     if about.name in EXAMPLES:
         values = ", ".join(f"{name} = {value}" for name, value in EXAMPLES[about.name].items())
         said.append(f"Drawn with {values}, as an example only: no default is known.")
-    return "\n\n".join([*parts, f"<sub>{' '.join(said)}</sub>"]) + "\n"
+    return "\n\n".join([*parts, *([" ".join(said)] if said else [])]) + "\n"
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -237,7 +241,7 @@ def _prose(text: str) -> str:
         if index % 2:
             pieces[index] = f"`{piece.strip('`')}`"
         else:
-            pieces[index] = re.sub(r"([\\*_<>\[\]])", r"\\\1", piece)
+            pieces[index] = re.sub(r"([\\*]|<(?=[\w/!])|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\]\())", r"\\\1", piece)
     return "".join(pieces)
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses.core import Number
+from faceloss.losses.heads import ClassHead
 from faceloss.losses.ruler import (
     ANGLES,
     CLASSES,
@@ -18,6 +20,7 @@ from faceloss.losses.ruler import (
     measure,
     measure_named,
 )
+from faceloss.losses.sums import SumLoss, Term
 
 THETA = torch.tensor(ANGLES, dtype=torch.float64).deg2rad()
 COS = THETA.cos()
@@ -187,6 +190,14 @@ def test_a_sum_weighs_its_terms():
     close(two.pairs.impostor_force, 2 * numbers(one.pairs.impostor_force))
     close(one.classes.nats, 0.0)  # the softmax in it
     assert one.left_out == ()
+
+
+def test_a_sum_weighs_its_head():
+    head = ClassHead(3, CLASSES, scale=Number(8.0), psi=lambda cos: cos - 0.25)
+    doubled = SumLoss(3, CLASSES, terms={"head": Term(head, weight="lam")}, hyperparameters={"lam": Number(2.0)})
+    alone, twice = measure(head, SOME).classes, measure(doubled, SOME).classes
+    close(twice.loss, 2 * numbers(alone.loss))
+    close(twice.weight, 2 * numbers(alone.weight))
 
 
 def test_a_loss_of_whole_batches_says_so():
