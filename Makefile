@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check bench faces study clean
+.PHONY: install compare test check docs bench faces study clean
 
 install: $(STAMP)
 
@@ -24,6 +24,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# docs/losses.md and its figures, from the losses themselves; a test fails when they are stale.
+docs: install
+	$(BIN)/python tools/make_docs.py
 
 # Speed, each figure beside a peer in the same run.
 bench: install

@@ -35,7 +35,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._clear()
+        self.clear()
         print(line, file=self.stream, flush=True)
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -53,7 +53,8 @@ class Progress:
         else:
             print(f"{100 * done // max(total, 1):3d} %  {what}", file=self.stream, flush=True)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Take the moving line away."""
         if self.terminal and self.width:
             print("\r" + " " * self.width + "\r", end="", file=self.stream)
             self.width = 0

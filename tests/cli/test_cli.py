@@ -1,6 +1,8 @@
 """The command line as a newcomer meets it: instant help, light answers, sentences instead of tracebacks."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +20,15 @@ HEAVY = ("torch", "numpy", "scipy", "PIL", "matplotlib", "pydantic")
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["losses"], ["losses", "show", "arcface"], ["compare", "--help"], ["--version"]]
+    "words",
+    [
+        ["--help"],
+        ["losses"],
+        ["losses", "--json"],
+        ["losses", "show", "--json", "arcface"],
+        ["compare", "--help"],
+        ["--version"],
+    ],
 )
 def test_simple_questions_load_nothing_heavy(words: list[str]) -> None:
     code = (
@@ -47,6 +57,50 @@ def test_losses_as_json_has_every_loss(faceloss: Cli) -> None:
     arcface = next(entry for entry in listed if entry["name"] == "arcface")
     assert arcface["hyperparameters"]["m"]["default"] == 0.5
     assert "2019" in arcface["paper"]
+    assert arcface["family"] == "margin"
+    assert "pytorch-metric-learning" in arcface["checked"]
+
+
+def test_losses_are_listed_by_family(faceloss: Cli) -> None:
+    lines = faceloss("losses").stdout.splitlines()
+    assert [line for line in lines if line in losses.FAMILIES] == list(losses.FAMILIES)
+    assert {line.split()[0] for line in lines if line.startswith("  ")} == set(losses.names())
+    assert lines.index("margin") < lines.index("adaptive margin") < lines.index("binary")
+
+
+def test_show_draws_the_loss_as_text(faceloss: Cli) -> None:
+    done = faceloss(
+        "losses", "show", "cosface(m=0.25, s=40)", env={**os.environ, "PYTHONIOENCODING": "utf-8"}, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "m = 0.25, here; 0.35 by default  (float)" in done.stdout
+    assert "Nats taken from the target" in done.stdout
+    assert "scale s = 40" in done.stdout
+    drawn = done.stdout.split("Nats taken")[1].splitlines()
+    row = next(line for line in drawn[1:] if "•" in line)  # 40 * 0.25 nats at every angle
+    assert row.split("┤") == ["    10 ", "•" * 60]
+    picture = [line for line in done.stdout.splitlines() if re.match(r" *[-\d.]* ?[│┤└]", line)]
+    assert len(picture) == 22
+    assert max(map(len, picture)) <= 80
+    assert done.stderr == ""
+
+
+def test_show_draws_in_ascii_where_the_terminal_has_no_more(faceloss: Cli) -> None:
+    done = faceloss("losses", "show", "contrastive", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    assert "Force, per radian" in done.stdout
+    assert "180 deg" in done.stdout
+
+
+def test_show_says_which_values_are_missing(faceloss: Cli) -> None:
+    assert "losses show 'x2_softmax(a=..., h=..., k=...)'" in faceloss("losses", "show", "x2_softmax").stdout
+
+
+def test_show_as_json_holds_what_was_given(faceloss: Cli) -> None:
+    shown = json.loads(faceloss("losses", "show", "--json", "arcface(m=0.3)").stdout)
+    assert shown["given"] == {"m": 0.3}
+    assert shown["hyperparameters"]["m"]["default"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -55,6 +109,9 @@ def test_losses_as_json_has_every_loss(faceloss: Cli) -> None:
         (["compar"], "did you mean 'compare'?"),
         (["losses", "show", "arcfase"], "did you mean 'arcface'?"),
         (["losses", "tell"], "losses show NAME"),
+        (["losses", "show", "arcface(mm=0.3)"], "did you mean 'm'?"),
+        (["losses", "show", "arcface(m=9)"], "m must be a finite number"),
+        (["losses", "show", "tpe(size=-1)"], "size must be"),
         (["compare"], "--data"),
         (["resume", "/nowhere"], "/nowhere"),
         (["report", "/nowhere"], "/nowhere"),

@@ -23,8 +23,10 @@ SOUND = '''"""Sound: a cosine softmax with a margin and a memory, as a loss file
 c [B,K] cosines, s scale, m margin, t a running mean of the target cosine.
 
 Paper: Nobody, "A loss to plant bugs in", 2026.
+Family: none.
 Batches: shuffled.
 Deviations: none.
+Checked: nothing.
 """
 
 import torch
@@ -164,6 +166,8 @@ PLANTED = [
     ("documented", "no paper", "Paper: Nobody", "Nobody"),
     ("documented", "no year", ", 2026.", "."),
     ("documented", "no deviations", "Deviations: none.", ""),
+    ("documented", "no family", "Family: none.", ""),
+    ("documented", "nothing on what was checked", "Checked: nothing.", ""),
     ("documented", "other batches than it asks for", "Batches: shuffled.", "Batches: identity-balanced."),
     ("documented", "an undocumented hyperparameter", "s: float = 8.0,", "power: float = 1.0, s: float = 8.0,"),
 ]

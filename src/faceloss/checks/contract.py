@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from faceloss.checks.case import CLASSES, DIM, Case, batch, must, refused
+from faceloss.losses import FAMILIES
 from faceloss.losses.core import LossOutput
 
 
@@ -71,12 +72,14 @@ def optimizer_options_name_parameters(case: Case) -> None:
 
 
 def documented(case: Case) -> None:
-    """The file says title, formula, paper with its year, batches and deviations; ``build`` names each keyword."""
+    """The file says title, formula and all fields, the paper with its year; ``build`` names each keyword."""
     about = case.description
     must(about.title.endswith("."), "the first line of the docstring must be a sentence")
     must(about.formula, "the docstring has no formula (an indented block)")
     must(any(year in about.paper for year in map(str, range(1990, 2100))), "'Paper:' is missing or has no year")
+    must(about.family, f"'Family:' is missing; one of {', '.join(FAMILIES)}, or a word of your own")
     must(about.deviations.endswith("."), "'Deviations:' is missing; write 'none.' where there are none")
+    must(about.checked.endswith("."), "'Checked:' is missing; say where the formula is from and what it agrees with")
     loss = case.loss()
     must(about.batches == loss.batches, f"'Batches:' says '{about.batches}', the loss wants '{loss.batches}'")
     for name, hyperparameter in about.hyperparameters.items():

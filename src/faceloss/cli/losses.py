@@ -1,21 +1,35 @@
-"""``faceloss losses``: what losses there are, without loading any of them."""
+"""``faceloss losses``: what losses there are, without loading any of them; and what one of them does at each angle."""
 
 import json
-from typing import Any
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceloss.cli.chart import Glyphs, Line, chart, glyphs
 from faceloss.errors import BadInput
+
+if TYPE_CHECKING:
+    from faceloss.losses import Description
+    from faceloss.losses.ruler import Measured
+
+WIDEST = 100  # columns of prose
 
 
 @click.command()
 @click.argument("what", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def losses(what: tuple[str, ...], as_json: bool) -> int:
-    """List the losses; show one: formula, paper, hyperparameters with defaults, deviations; or check one.
+    """List the losses; show one: formula, paper, hyperparameters with defaults, deviations, what was checked, and how
+    the target logit and the margin go with the angle; or check one.
 
     `faceloss losses show NAME` and `faceloss losses check NAME`, where NAME may also be the path of a loss file of your
-    own. `check` asks of the loss what every loss must do, says what fails, and ends with code 1 if anything does.
+    own, and to show, hyperparameters may be given: `faceloss losses show "arcface(m=0.3)"`. `check` asks of the loss
+    what every loss must do, says what fails, and ends with code 1 if anything does.
     """
     from faceloss import losses as room
 
@@ -28,8 +42,14 @@ def losses(what: tuple[str, ...], as_json: bool) -> int:
 
         return check_loss(what[1], as_json)
     if what:
-        facts = room.describe(room.add(what[1]) if what[1].endswith(".py") else what[1])
-        click.echo(json.dumps(_plain(facts), indent=1) if as_json else _sheet(facts))
+        started = time.monotonic()
+        name, given = _parse(what[1])
+        facts = room.describe(name)
+        if as_json:
+            click.echo(json.dumps(_plain(facts) | ({"given": given} if given else {}), indent=1))
+            return 0
+        drawing = _drawing(facts, given, glyphs(sys.stdout.encoding), _patient(started))
+        click.echo(f"{_sheet(facts, given)}\n\n{drawing}")
         return 0
     all_facts = []
     for name in room.names():
@@ -40,14 +60,44 @@ def losses(what: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps([_plain(facts) for facts in all_facts], indent=1))
         return 0
-    width = max(len(facts.name) for facts in all_facts)
-    for facts in all_facts:
-        click.echo(f"{facts.name:<{width}}  {facts.title}")
-    click.echo("\nfaceloss losses show NAME tells formula, paper, defaults and deviations.")
+    click.echo(_listing(all_facts))
     return 0
 
 
-def _plain(facts: Any) -> dict[str, Any]:
+def _parse(specification: str) -> tuple[str, dict[str, Any]]:
+    """Name and hyperparameters; those are tried at once, so that a slip is one sentence."""
+    from faceloss import losses as room
+
+    if specification.endswith(".py"):
+        return room.add(specification), {}
+    if "(" not in specification:
+        return specification, {}
+    from faceloss.compare.study import parse_loss
+
+    name, given = parse_loss(specification)
+    try:
+        room.build(name, dim=max(3, int(given.get("size", 3))), classes=2, **given)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{specification}: {error}") from error
+    return name, given
+
+
+def _listing(all_facts: "list[Description]") -> str:
+    """All losses by family, in the order of ``FAMILIES``."""
+    from faceloss.losses import FAMILIES
+
+    width = max(len(facts.name) for facts in all_facts) + 4
+    own = sorted({facts.family for facts in all_facts} - set(FAMILIES))
+    parts = []
+    for family in (*FAMILIES, *own):
+        members = [facts for facts in all_facts if facts.family == family]
+        rows = [_hang(f"  {facts.name}".ljust(width), facts.title) for facts in members]
+        parts += ["\n".join([family, *rows])] if rows else []
+    parts.append("faceloss losses show NAME tells formula, paper, defaults and deviations, and draws the loss.")
+    return "\n\n".join(parts)
+
+
+def _plain(facts: "Description") -> dict[str, Any]:
     document: dict[str, Any] = facts._asdict()
     document["hyperparameters"] = {
         name: hyperparameter._asdict() for name, hyperparameter in facts.hyperparameters.items()
@@ -55,21 +105,87 @@ def _plain(facts: Any) -> dict[str, Any]:
     return document
 
 
-def _sheet(facts: Any) -> str:
-    rows = [
-        f"  {name} = {'no default, give a value' if h.default is None else h.default}"
-        f"  ({' | '.join(h.choices) or h.type})"
-        for name, h in facts.hyperparameters.items()
-    ]
+def _sheet(facts: "Description", given: dict[str, Any]) -> str:
+    rows = []
+    for name, known in facts.hyperparameters.items():
+        default = "no default, give a value" if known.default is None else f"{known.default}"
+        value = f"{given[name]}, here; {default} by default" if name in given else default
+        rows.append(_hang(f"  {name} = ", f"{value}  ({' | '.join(known.choices) or known.type})"))
     start = ", ".join(f"{name} = {value}" for name, value in facts.start.items())
     parts = [
-        f"{facts.name}: {facts.title}",
+        _hang(f"{facts.name}: ", facts.title, 0),
         facts.formula,
-        facts.summary,
-        f"Paper: {facts.paper}",
-        f"Deviations: {facts.deviations}",
-        f"Batches: {facts.batches}",
+        "\n\n".join(block if block.startswith("    ") else _hang("", block) for block in facts.summary.split("\n\n")),
+        _hang("Paper: ", facts.paper, 2),
+        _hang("Family: ", facts.family, 2),
+        _hang("Deviations: ", facts.deviations, 2),
+        _hang("Checked: ", facts.checked, 2),
+        _hang("Batches: ", facts.batches, 2),
         "Hyperparameters:" + ("\n" + "\n".join(rows) if rows else " none"),
         *([f"Nothing is published for these; start with {start}"] if start else []),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _hang(start: str, text: str, indent: int | None = None) -> str:
+    """Text that begins with ``start``; on a terminal its lines end at the edge and go on ``indent`` columns in."""
+    if not sys.stdout.isatty():
+        return start + text
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    further = " " * (len(start) if indent is None else indent)
+    return textwrap.fill(start + text, width, subsequent_indent=further, break_on_hyphens=False)
+
+
+def _drawing(
+    facts: "Description", given: dict[str, Any], drawn: Glyphs, progress: Callable[[str, int, int], None]
+) -> str:
+    """The curves of the loss, or a sentence on why there are none."""
+    missing = [name for name, known in facts.hyperparameters.items() if known.default is None and name not in given]
+    if missing:
+        values = ", ".join(f"{name}=..." for name in missing)
+        return f"No curve without values for {', '.join(missing)}: faceloss losses show '{facts.name}({values})'."
+    from faceloss.losses.ruler import in_words, measure_named
+
+    measured = measure_named(facts.name, progress=progress, **given)
+    progress("", 0, 0)
+    charts = _class_charts(measured, drawn) + _pair_charts(measured, drawn)
+    return "\n\n".join([*charts, *(_hang("", remark) for remark in in_words(measured))])
+
+
+def _class_charts(measured: "Measured", drawn: Glyphs) -> list[str]:
+    curve = measured.classes
+    if curve is None:
+        return []
+    mine, plain = Line("this loss", drawn.curve, curve.target), Line("plain softmax", drawn.reference, curve.cos)
+    zero = Line("plain softmax", drawn.reference, [0.0] * len(curve.nats))
+    return [
+        chart("Target logit / s, by the angle to the own class", [mine, plain], drawn, ends=(0, 180)),
+        chart("Nats taken from the target", [mine._replace(values=curve.nats), zero], drawn, rows=9, ends=(0, 180)),
+    ]
+
+
+def _pair_charts(measured: "Measured", drawn: Glyphs) -> list[str]:
+    curve = measured.pairs
+    if curve is None:
+        return []
+    genuine, impostor = Line("genuine", drawn.curve, curve.genuine), Line("impostor", drawn.second, curve.impostor)
+    forces = [genuine._replace(values=curve.genuine_force), impostor._replace(values=curve.impostor_force)]
+    return [
+        chart("Loss of two faces, by the angle between them", [genuine, impostor], drawn, ends=(0, 180)),
+        chart("Force, per radian (above 0: together)", forces, drawn, rows=9, ends=(0, 180)),
+    ]
+
+
+def _patient(started: float) -> Callable[[str, int, int], None]:
+    """A progress line that appears after two seconds, and goes when told of 0 of 0."""
+    from faceloss.progress import Progress
+
+    progress = Progress()
+
+    def show(what: str, done: int, total: int) -> None:
+        if total == 0:
+            progress.clear()
+        elif time.monotonic() - started > 2:
+            progress(what, done, total)
+
+    return show

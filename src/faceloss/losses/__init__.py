@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SCALE = "s"  # the name that the scale has in every loss that has one to choose
 
 
-FIELDS = ("Paper", "Batches", "Deviations", "Start with")  # what a docstring says line by line, besides its prose
+# What a docstring says line by line, besides its prose.
+FIELDS = ("Paper", "Family", "Batches", "Deviations", "Checked", "Start with")
 
 
 class Hyperparameter(NamedTuple):
@@ -48,6 +49,20 @@ class Description(NamedTuple):
     deviations: str
     hyperparameters: dict[str, Hyperparameter]
     start: dict[str, float | str]  # values to start with where no default is known
+    family: str  # one of FAMILIES, or a word of your own
+    checked: str  # where the formula is from and what it was compared with
+
+
+FAMILIES = (
+    "softmax",
+    "margin",
+    "adaptive margin",
+    "class vectors",
+    "binary",
+    "pairs and triplets",
+    "centers",
+    "search",
+)
 
 
 def names() -> tuple[str, ...]:
@@ -76,7 +91,7 @@ def add(path: str | Path) -> str:
 
 
 def describe(name: str) -> Description:
-    """What the file of the loss ``name`` says: title, formula, paper, deviations, hyperparameters.
+    """What the file of the loss ``name`` says: title, formula, paper, deviations, hyperparameters, and so on.
 
     Raises:
         BadInput: no loss of that name, more than one, or one whose file is not as a loss file must be.
@@ -199,6 +214,8 @@ def _describe(name: str, text: str | bytes, where: str) -> Description:
         deviations=fields.get("Deviations", ""),
         hyperparameters=hyperparameters,
         start=_start(where, fields.get("Start with", ""), hyperparameters),
+        family=fields.get("Family", "").rstrip("."),
+        checked=fields.get("Checked", ""),
     )
 
 

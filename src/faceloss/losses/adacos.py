@@ -9,9 +9,11 @@ c_j [B,K] cosine between embedding and class vector j, both normalized; K number
 
 Paper: Zhang et al., "AdaCos: Adaptively Scaling Cosine Logits for Effectively Learning Deep Face Representations", CVPR
 2019.
+Family: softmax.
 Batches: shuffled.
 Deviations: s is at least 1, which matters for a few classes only: at K = 2 the start is 0. Of an even number of angles
 the lower of the two middle ones is the median.
+Checked: formula read in public code (4uiiurz1/pytorch-adacos); value and gradient against loops in its test.
 """
 
 import math

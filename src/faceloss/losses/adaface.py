@@ -11,9 +11,11 @@ does. Evaluation uses mu and sigma and does not move them.
 
 Paper: Kim, Jain, Liu, "AdaFace: Quality Adaptive Margin for Face Recognition", CVPR 2022, eq. 15 to 18; h, the start of
 mu and sigma and the clip from its released code.
+Family: adaptive margin.
 Batches: shuffled.
 Deviations: angles are clipped to [0, pi], in the release to 0.001 off its ends. A batch of one sample has no standard
 deviation and leaves sigma as it is.
+Checked: formula read in its released code (mk-minchul/AdaFace); value and gradient against loops in its test.
 """
 
 import math

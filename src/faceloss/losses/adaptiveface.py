@@ -8,10 +8,12 @@ of the pull; y [B] label.
 
 Paper: Liu et al., "AdaptiveFace: Adaptive Margin and Sampling for Face Recognition", CVPR 2019; defaults of the public
 implementation in FaceX-Zoo.
+Family: adaptive margin.
 Batches: shuffled.
 Deviations: m_k = sigmoid(v_k) with v_k learnt, where that implementation clamps m_k to [0, 1]; all start at 0.35, there
 at random in 0.3 .. 0.4. 1 is added to the paper's -mean, which changes no gradient and keeps the loss positive. The
 paper's adaptive sampling is not part of the loss.
+Checked: formula read in public code (JDAI-CV/FaceX-Zoo); value and gradient against loops in its test.
 """
 
 import torch

@@ -12,9 +12,11 @@ functions continuous or keeps tau(p) below p or 1, as published: the loss may ju
 
 Paper: Li et al., "AM-LFS: AutoML for Loss Function Search", ICCV 2019, as a public summary tells it; there is no
 official code. That it used 6 bins is recalled, not looked up.
+Family: search.
 Batches: shuffled.
 Deviations: slopes of tau are above 0, and a tau(p) below 1e-12 (an offset below 0 can do that) counts as 1e-12, without
 gradient. Where an offset of tau is 0, log tau(p) is log p + log slope, so that no probability underflows.
+Checked: formula from a public summary, in part our reading; value and gradient against loops in its test.
 """
 
 from collections.abc import Mapping

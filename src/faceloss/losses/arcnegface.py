@@ -8,8 +8,10 @@ rule "subtract" beyond pi, m in radians; s scale; alpha and sigma height and wid
 ``gradient`` "detached" holds t_j constant, as the released code does; "exact" differentiates it.
 
 Paper: Liu et al., "Towards Flops-constrained Face Recognition", ICCV Workshops 2019; defaults of the public code.
+Family: adaptive margin.
 Batches: shuffled.
 Deviations: none.
+Checked: formula read in public code (JDAI-CV/FaceX-Zoo); value and gradient against loops in its test.
 """
 
 import math

@@ -10,10 +10,13 @@ starts at a large ``lam`` and lowers it: max(5, 1000 / (1 + 0.12 i)) at step i, 
 
 Paper: Liu et al., "SphereFace: Deep Hypersphere Embedding for Face Recognition", CVPR 2017, eq. 7, and its released
 training code, which ends at lam = 5.
+Family: margin.
 Batches: shuffled.
 Deviations: the gradient is the derivative; the released code rescales the target's. m need not be a whole number. The
 default of lam is the end of the released schedule; the schedule itself is the training's. At cos = +-1 exactly the
 slope of psi is taken as 0.
+Checked: formula read in its released code (wy1iu/sphereface); value and gradient against loops in its test; value and
+gradient against pytorch-metric-learning 2.9.
 """
 
 from torch import Tensor

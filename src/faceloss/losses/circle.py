@@ -8,8 +8,11 @@ c_j [B,K] cosine between embedding and class vector j, both normalized; s scale 
 differentiates them.
 
 Paper: Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020, eq. 5 to 8.
+Family: adaptive margin.
 Batches: shuffled.
 Deviations: none.
+Checked: formula read in public code (TinyZeaMays/CircleLoss, JDAI-CV/FaceX-Zoo); value and gradient against loops in
+its test; value and gradient against pytorch-metric-learning 2.9.
 """
 
 from typing import Literal

@@ -7,8 +7,11 @@ y [B] label. The margin takes the same s*m nats from the target at every angle.
 
 Paper: Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018, eq. 4; the same as Wang et
 al., "Additive Margin Softmax for Face Verification", 2018, whose defaults are s = 30, m = 0.35.
+Family: margin.
 Batches: shuffled.
 Deviations: none.
+Checked: formula read in its released code (happynear/AMSoftmax); value and gradient against loops in its test; value
+and gradient against pytorch-metric-learning 2.9.
 """
 
 from torch import Tensor

@@ -9,9 +9,11 @@ radians; s scale; rate of the running mean t; y [B] label. Evaluation uses t and
 
 Paper: Huang et al., "CurricularFace: Adaptive Curriculum Learning Loss for Deep Face Recognition", CVPR 2020, and its
 released code.
+Family: adaptive margin.
 Batches: shuffled.
 Deviations: beyond theta + m = pi, "hard" is measured against psi by the rule "subtract" of ArcFace, in the release
 against cos(theta + m) there.
+Checked: formula read in its released code (HuangYG123/CurricularFace); value and gradient against loops in its test.
 """
 
 import math

@@ -10,8 +10,10 @@ cosines. The paper's m and sd: Arc 0.5 and 0.05 (the defaults), Arc+ 0.5 and 0.0
 0.02. In evaluation every margin is m.
 
 Paper: Boutros et al., "ElasticFace: Elastic Margin Loss for Deep Face Recognition", CVPR Workshops 2022.
+Family: adaptive margin.
 Batches: shuffled.
 Deviations: beyond theta + m_i = pi, "arcface" has the rule "subtract" of ArcFace; the release has none.
+Checked: formula read in its released code (fdbtrs/ElasticFace); value and gradient against loops in its test.
 """
 
 from collections.abc import Callable

@@ -9,9 +9,11 @@ robust and not, as its name says, hard. ``form`` "squared" is what the public co
 
 Paper: a student's comparison of losses on face embeddings, without title or year in our source; the pairs are those of
 Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017.
+Family: pairs and triplets.
 Batches: identity-balanced.
 Deviations: its code adds the squared form to a softmax on the same embeddings, which is left to a sum of losses; the
 report and the code differ, hence ``form``. Otherwise as in the loss "margin".
+Checked: formula from a public summary; value and gradient against loops in its test.
 """
 
 from typing import Literal

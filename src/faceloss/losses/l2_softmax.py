@@ -6,10 +6,12 @@ x [B,D] embedding, w_j [K,D] class vectors, b [K] bias, y [B] label. The hyperpa
 ``radius`` "fixed" keeps it, "learnt" trains it from ``s`` on.
 
 Paper: Ranjan, Castillo, Chellappa, "L2-constrained Softmax Loss for Discriminative Face Verification", 2017.
+Family: softmax.
 Batches: shuffled.
 Deviations: learnt: alpha = 0.01 + exp(v) with v learnt and not decayed, which keeps alpha positive whatever the step.
 The default alpha = 16 is recalled, not looked up. Below log(p (K-2) / (1-p)) a target probability p is out of reach;
 for large K the default is close to that bound.
+Checked: formula read in public code (THUFutureLab/gluon-face); value and gradient against loops in its test.
 """
 
 from typing import Literal

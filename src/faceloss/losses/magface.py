@@ -15,9 +15,11 @@ embeddings at any norm above 0. ``below`` "clip" is the release.
 
 Paper: Meng et al., "MagFace: A Universal Representation for Face Recognition and Quality Assessment", CVPR 2021, eq. 3,
 with the settings of its released run script.
+Family: adaptive margin.
 Batches: shuffled.
 Deviations: ``below`` "pull" is ours. The paper needs lam >= s k u^2 l^2 / (u^2 - l^2), with k the slope of m(a), l =
 a_low and u = a_high: 22.6 for these settings. The release's default of 20 is below that, its script's 35 is not.
+Checked: formula read in its released code (IrvingMeng/MagFace); value and gradient against loops in its test.
 """
 
 import math

@@ -7,10 +7,12 @@ pair of two, theta boundary, xi margin, lam weight. ``normalizer`` names M for a
 number, B (B - 1) / 2, so that the term is a mean; "paper" is the printed B^2 - B, which halves it.
 
 Paper: Deng et al., "Marginal Loss for Deep Face Recognition", CVPR Workshops 2017.
+Family: pairs and triplets.
 Batches: identity-balanced.
 Deviations: divided by the number of pairs, where the paper as it is handed on sums over i < j and divides by B^2 - B
 ("paper"). theta and xi are those of a public re-implementation (the same in the paper, from memory); lam 1 is our
 reading of "softmax plus marginal".
+Checked: formula from a public summary, in part our reading; value and gradient against loops in its test.
 """
 
 from functools import partial

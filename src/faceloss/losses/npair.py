@@ -7,10 +7,13 @@ squared norms of the 2N embeddings. The same as cross entropy of the matrix f g'
 Embeddings are taken as they come, not normalized: their norm is the scale, and l2 holds it.
 
 Paper: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NIPS 2016.
+Family: pairs and triplets.
 Batches: identity-balanced.
 Deviations: batches may hold more than two faces of an identity, of which two are drawn, so that no anchor has a false
 negative. l2 .002 is from memory, and so is what it multiplies. pytorch-metric-learning normalizes the embeddings unless
 told otherwise and has no penalty of its own.
+Checked: formula read in public code (Confusezius/Deep-Metric-Learning-Baselines); value and gradient against loops in
+its test; value and gradient against pytorch-metric-learning 2.9.
 """
 
 import torch

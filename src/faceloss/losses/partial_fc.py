@@ -9,9 +9,11 @@ Any other loss with learnt class vectors can have them sampled, too: :func:`face
 
 Paper: An et al., "Killing Two Birds with One Stone: Efficient and Robust Training of Face Recognition CNNs by Partial
 FC", CVPR 2022; rates of 0.1 to 0.3, the margin of CosFace 0.4 in its released settings.
+Family: class vectors.
 Batches: shuffled.
 Deviations: at least one class that is not in the batch, or a second one, takes part. The statistics of a training step
 are over the classes that take part.
+Checked: formula read in its released code (deepinsight/insightface); value and gradient against loops in its test.
 """
 
 from typing import Literal, TypeVar

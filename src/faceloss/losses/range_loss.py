@@ -8,11 +8,13 @@ D_1 .. D_k the k largest squared distances between faces x [B,D] of one identity
 the batch's faces of identity a; alpha, beta weights; m margin, in units of the squared norm.
 
 Paper: Zhang et al., "Range Loss for Deep Face Recognition with Long-Tailed Training Data", ICCV 2017.
+Family: centers.
 Batches: identity-balanced.
 Deviations: an identity of two faces has one distance, which is taken instead of k, and one of one face has none; so has
 a batch of one identity no inter term. Equal faces (D = 0) count 0, the limit. k is the paper's 2; alpha, beta and m are
 those of a public Caffe version for embeddings of norm about 100. Other versions have .5, .5 and m of .1 to 5, and one
 swaps alpha and beta against its own documentation.
+Checked: formula read in public code (Charrin/RangeLoss-Caffe); value and gradient against loops in its test.
 """
 
 import torch

@@ -6,8 +6,10 @@ x [B,D] embedding as it comes, w_j [K,D] class vectors, b [K] bias, y [B] label.
 omega_j = ||w_j||, psi = cos.
 
 Paper: Taigman et al., "DeepFace: Closing the Gap to Human-Level Performance in Face Verification", CVPR 2014.
+Family: softmax.
 Batches: shuffled.
 Deviations: none.
+Checked: textbook formula; value and gradient against loops in its test.
 """
 
 from faceloss.losses.core import Loss

@@ -37,6 +37,11 @@ class SumLoss(Loss):
         self.terms = nn.ModuleDict({name: term.loss for name, term in terms.items()})
         self._weights = {name: term.weight for name, term in terms.items()}
 
+    def weight_of(self, name: str) -> float:
+        """The weight of the term ``name``, as it stands."""
+        weight = self._weights[name]
+        return 1.0 if weight is None else float(self.hyperparameters()[weight])
+
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         hyperparameters = self.hyperparameters()
         total = embeddings.new_zeros(())

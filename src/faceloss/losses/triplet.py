@@ -11,9 +11,12 @@ number of triplets above 0 only, "mean" by all.
 Paper: Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015, eq. 3; "hard" from
 Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017; "easy" from Xuan et al., "Improved
 Embeddings with Easy Positive Triplet Mining", WACV 2020 (from memory).
+Family: pairs and triplets.
 Batches: identity-balanced.
 Deviations: the paper sums and draws semi-hard negatives from batches of 1,800 faces; here a pair without a semi-hard
 negative takes the farthest negative of the batch, and the sum is divided by the active triplets.
+Checked: formula read in public code (davidsandberg/facenet); value and gradient against loops in its test; value and
+gradient against pytorch-metric-learning 2.9.
 """
 
 from typing import Literal

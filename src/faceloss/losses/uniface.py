@@ -8,10 +8,12 @@ released code); y [B] label.
 
 Paper: Zhou et al., "UniFace: Unified Cross-Entropy Loss for Deep Face Recognition", ICCV 2023; defaults of its released
 code.
+Family: binary.
 Batches: shuffled.
 Deviations: the release clamps logits to [-s, s], beyond which there is no gradient; in log space they need no clamp.
 Its sample of the classes is left to Partial FC. It fits no softmax head, because classes do not compete: see
 BinaryHead.
+Checked: formula read in its released code (CVI-SZU/UniFace); value and gradient against loops in its test.
 """
 
 import math

@@ -10,10 +10,12 @@ Evaluation moves nothing.
 
 Paper: Jia et al., "UniTSFace: Unified Threshold Integrated Sample-to-Sample Loss for Face Recognition", NeurIPS 2023;
 margins and scale from its released code.
+Family: binary.
 Batches: shuffled.
 Deviations: the release clamps logits to [-s, s], beyond which there is no gradient; in log space they need no clamp.
 The memory starts with random directions; of several images of an identity in one batch, their mean direction is kept.
 The second term fits no softmax head, because classes do not compete: see BinaryHead.
+Checked: formula read in its released code (CVI-SZU/UniTSFace); value and gradient against loops in its test.
 """
 
 from typing import Literal

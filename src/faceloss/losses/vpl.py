@@ -9,11 +9,13 @@ radians, with the rule "subtract" of ArcFace beyond pi; y [B] label. Evaluation 
 
 Paper: Deng et al., "Variational Prototype Learning for Deep Face Recognition", CVPR 2021, and its released code (lam,
 start and age).
+Family: class vectors.
 Batches: shuffled.
 Deviations: of several images of an identity in one batch, their mean direction is kept, not the last one, so that the
 order of a batch does not matter. An identity not seen yet is not mixed. ``start`` counts steps of the released
 training, 8,000 of 126,450, or 6 %. A training of no more than ``start`` steps never mixes and is ArcFace: ``faceloss
 compare`` says so and which ``start`` is the same share of its steps.
+Checked: formula read in its released code (deepinsight/insightface); value and gradient against loops in its test.
 """
 
 import math

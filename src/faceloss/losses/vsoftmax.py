@@ -7,8 +7,10 @@ class ||w_y|| x / ||x||. It exists while training only. The loss stays above ln 
 are no hyperparameters.
 
 Paper: Chen, Deng, Shen, "Virtual Class Enhanced Discriminative Embedding Learning", NeurIPS 2018.
+Family: softmax.
 Batches: shuffled.
 Deviations: none. Public implementations clamp the virtual logit, which ends its gradient; in log space it needs none.
+Checked: formula read in public code (sungwool/virtual_softmax); value and gradient against loops in its test.
 """
 
 import torch
