@@ -351,6 +351,8 @@ MARGINS = [
     ("magface", {"target": "subtract"}, "falls below"),
     ("mv_softmax", {}, "falls below continuous"),
     ("mv_softmax", {"margin": "arcface"}, "falls below"),
+    ("npcface", {}, "below"),
+    ("npcface", {"target": "subtract"}, "falls below"),
     ("partial_fc", {}, "falls below continuous"),
     ("partial_fc", {"margin": "arcface"}, "falls below"),
     ("random_softmax", {}, "falls below continuous"),
@@ -369,7 +371,15 @@ def margin_of(loss):
     numbers = head.hyperparameters()
     norm = torch.full_like(GRID, float(getattr(head.psi, "middle_norm", 3.0)))
     labels = torch.zeros(len(GRID), dtype=torch.int64)
-    seen = {**numbers, "hyperparameters": numbers, "norm": norm, "labels": labels, "generator": head.generator}
+    far = torch.full((len(GRID), 5), -torch.inf, dtype=torch.float64)  # no other class is near
+    seen = {
+        **numbers,
+        "scores": far,
+        "hyperparameters": numbers,
+        "norm": norm,
+        "labels": labels,
+        "generator": head.generator,
+    }
     with torch.no_grad():
         return head.psi(GRID.cos(), **head._given("psi", seen))
 

@@ -113,6 +113,9 @@ def _parts(loss: Loss, *, fixed: bool) -> dict[ClassHead | BinaryHead, float]:
 
 def _of_classes(head: ClassHead, s: float) -> float:
     numbers = _numbers(head, "s", s)
+    away = -1 / (head.classes - 1)
+    row = torch.full((1, head.classes), away, dtype=torch.float64)  # a rule is handed whole rows, and may add columns
+    row[0, 0] = 1.0
     cos = torch.ones(1, dtype=torch.float64)
     seen: dict[str, Any] = {
         **numbers,
@@ -123,13 +126,11 @@ def _of_classes(head: ClassHead, s: float) -> float:
         "training": False,
         "omega": cos,
         "cos": cos,
+        "scores": row.scatter(1, torch.zeros(1, 1, dtype=torch.int64), -torch.inf),
     }
     margin = cos if head.psi is None else head.psi(cos, **head._given("psi", seen))
-    away = -1 / (head.classes - 1)
     others = s * away + math.log(head.classes - 1)  # log sum exp over K - 1 equal logits
-    if head.others is not None:  # a rule is handed whole rows, and may add columns
-        row = torch.full((1, head.classes), away, dtype=torch.float64)
-        row[0, 0] = 1.0
+    if head.others is not None:
         changed = head.others(row, **head._given("others", seen | {"margin": margin}))
         others = float((s * changed[0, 1:]).logsumexp(0))
     return float(s * margin[0]) - others
