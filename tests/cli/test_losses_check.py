@@ -59,7 +59,7 @@ def test_a_loss_that_raises_fails_with_where(faceloss: Cli, tmp_path: Path) -> N
     done = faceloss("losses", "check", tmp_path / "mine.py")
     assert done.returncode == 1
     assert "FAIL  output: the loss raises AttributeError: " in done.stdout
-    assert "(mine.py, line 17)" in done.stdout
+    assert "(mine.py, line 19)" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
