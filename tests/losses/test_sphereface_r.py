@@ -69,8 +69,8 @@ def test_the_target_never_rises_and_stays_below_cos(rule):
 def test_the_others_rise_where_their_angles_are_divided():
     """v2 by hand: 60 degrees / 1.5 = 40 degrees."""
     m = torch.tensor(1.5, dtype=torch.float64)
-    assert (divided(GRID.cos(), m) > GRID.cos()).all()
-    assert math.isclose(divided(torch.tensor(0.5, dtype=torch.float64), m), math.cos(math.radians(40)), rel_tol=1e-9)
+    assert (divided(m)(GRID.cos()) > GRID.cos()).all()
+    assert math.isclose(divided(m)(torch.tensor(0.5, dtype=torch.float64)), math.cos(math.radians(40)), rel_tol=1e-9)
 
 
 def test_a_factor_of_1_is_cosface_without_margin_in_all_versions(batch):

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.operations import angle
+from faceloss.losses.scores import Scores
 
 SMALLEST = 1.0
 
 
 class Dynamic(nn.Module):
-    """The scale s, moved by each training batch of cosines [B,K]."""
+    """The scale s, moved by the cosines of each training batch."""
 
     s: Tensor  # 0-d
 
@@ -38,12 +39,11 @@ class Dynamic(nn.Module):
         super().__init__()
         self.register_buffer("s", torch.tensor(start))
 
-    def forward(self, cosines: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, cos: Tensor, cosines: Scores) -> Tensor:
         if self.training:
-            index = labels.unsqueeze(1)
-            theta = angle(cosines.gather(1, index)).median().clamp_max(math.pi / 4)
-            others = (self.s * cosines).scatter(1, index, -torch.inf)
-            average = others.flatten().logsumexp(0) - math.log(len(labels))  # ln B
+            theta = angle(cos).median().clamp_max(math.pi / 4)
+            each = cosines.read(lambda block: self.s * block).log_sum_exp  # [B]
+            average = each.logsumexp(0) - math.log(len(each))  # ln B
             self.s.copy_((average / theta.cos()).clamp_min(SMALLEST))
         return self.s.clone()
 

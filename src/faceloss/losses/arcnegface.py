@@ -23,18 +23,27 @@ from torch import Tensor
 from faceloss.losses.arcface import subtract
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
+from faceloss.losses.scores import Change
 
 
-def weigh(scores: Tensor, margin: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """t c + t - 1, [B,K] -> [B,K]."""
-    t = alpha * torch.exp(-(scores - margin.unsqueeze(1)).square() / sigma)
-    return t * scores + t - 1
+def weigh(margin: Tensor, alpha: Tensor, sigma: Tensor) -> Change:
+    """t c + t - 1, of each score."""
+
+    def change(scores: Tensor) -> Tensor:
+        t = alpha * torch.exp(-(scores - margin.unsqueeze(1)).square() / sigma)
+        return t * scores + t - 1
+
+    return change
 
 
-def weigh_detached(scores: Tensor, margin: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """t c + t - 1 with t held constant, [B,K] -> [B,K]."""
-    t = alpha * torch.exp(-(scores - margin.unsqueeze(1)).square() / sigma).detach()
-    return t * scores + t - 1
+def weigh_detached(margin: Tensor, alpha: Tensor, sigma: Tensor) -> Change:
+    """t c + t - 1 with t held constant, of each score."""
+
+    def change(scores: Tensor) -> Tensor:
+        t = alpha * torch.exp(-(scores - margin.unsqueeze(1)).square() / sigma).detach()
+        return t * scores + t - 1
+
+    return change
 
 
 def build(

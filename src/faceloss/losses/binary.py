@@ -11,6 +11,7 @@ from faceloss.losses.class_vectors import ClassVectors, learnt
 from faceloss.losses.core import Loss, LossOutput, Number
 from faceloss.losses.heads import asked
 from faceloss.losses.operations import angle, cross_entropy, normalize
+from faceloss.losses.scores import Blocks, Scores, own_rows
 
 Numbers = Mapping[str, Tensor]
 Change = Callable[[Tensor, Numbers], Tensor]  # (cosines, hyperparameters) -> cosines
@@ -32,7 +33,7 @@ class BinaryHead(Loss):
         bias: the start of b, which is learnt and not decayed.
         vectors, rows: as in :class:`ClassHead`; of the names there ``vectors`` may ask for "weight", "embeddings",
             "labels", "generator" and "training".
-        shift: is added to b, from the other classes' logits s phi(c_j) [B,K] with the own class at -inf.
+        shift: is added to b; it is handed a function that gives log sum_{j != y} exp(s phi(c_j)) [B], and no gradient.
         gradient: "exact", or "straight-through": psi and phi change values but not slopes.
 
     Statistics: "accuracy", share of targets with the largest cosine; "target_angle", mean theta_y in degrees;
@@ -54,7 +55,7 @@ class BinaryHead(Loss):
         weigh: Callable[[Numbers], tuple[Tensor | float, Tensor | float]] = lambda numbers: (1.0, 1.0),
         vectors: Callable[..., ClassVectors] = learnt,
         rows: int | None = None,
-        shift: Callable[[Tensor], Tensor] | None = None,
+        shift: Callable[[Callable[[], Tensor]], Tensor] | None = None,
         gradient: Literal["exact", "straight-through"] = "exact",
         hyperparameters: Mapping[str, Number] | None = None,
     ):
@@ -64,6 +65,7 @@ class BinaryHead(Loss):
         self.psi, self.phi, self.weigh, self.shift = psi, phi, weigh, shift
         self.draw_from(vectors)
         self.gradient = gradient
+        self.blocks = Blocks()
         self._scale = scale_name
         rows = classes if rows is None else rows
         self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
@@ -85,24 +87,32 @@ class BinaryHead(Loss):
             "training": self.training,
         }
         drawn = self.vectors(**{name: offered[name] for name in self._asks})
-        index = drawn.column.unsqueeze(1)
-        scores = normalize(embeddings) @ normalize(drawn.rows).T  # [B,C]
-        cos = (normalize(embeddings) * normalize(drawn.rows[drawn.column])).sum(1)  # [B]
+        own, drawn = own_rows(drawn, self.blocks)  # [B,D]
+        x = normalize(embeddings)
+        cos = (x * normalize(own)).sum(1)  # [B]
+        scores = Scores(x, drawn, unit=True, bias=None, blocks=self.blocks)
+
+        def logits(cosines: Tensor) -> Tensor:
+            return s * self._changed(self.phi, cosines, numbers)
 
         target = s * self._changed(self.psi, cos, numbers)
-        others = (s * self._changed(self.phi, scores, numbers)).scatter(1, index, -torch.inf)
         bias = self.bias.to(cos.dtype)
         if self.shift is not None:
-            bias = bias + self.shift(others.detach())
+            with torch.no_grad():
+                known = self.shift(lambda: scores.read(logits).log_sum_exp)
+            bias = bias + known
         yes, no = self.weigh(numbers)
-        loss = (-yes * logsigmoid(target + bias) - no * logsigmoid(-(others + bias)).sum(1)).mean()
+        read = scores.read(
+            change=lambda cosines: s * cosines.detach(),
+            total=lambda cosines: -logsigmoid(-(logits(cosines) + bias)),
+        )
+        loss = (-yes * logsigmoid(target + bias) + no * read.total).mean()
 
         with torch.no_grad():
-            plain = (s * scores).scatter(1, index, -torch.inf)  # [B,C]
             statistics = {
-                "accuracy": (s * cos > plain.amax(1)).to(loss.dtype).mean(),
+                "accuracy": (read.own > read.largest).to(loss.dtype).mean(),
                 "target_angle": torch.rad2deg(angle(cos)).mean(),
-                "cross_entropy": cross_entropy(s * cos, plain.logsumexp(1)).mean(),
+                "cross_entropy": cross_entropy(s * cos, read.log_sum_exp).mean(),
                 "scale": s.clone(),
                 "norm": torch.linalg.vector_norm(embeddings, dim=1).mean(),
                 "bias": bias.clone(),

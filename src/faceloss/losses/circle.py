@@ -21,6 +21,7 @@ from torch import Tensor
 
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
+from faceloss.losses.scores import Change
 
 
 def positive(cos: Tensor, m: Tensor) -> Tensor:
@@ -33,14 +34,14 @@ def positive_detached(cos: Tensor, m: Tensor) -> Tensor:
     return (1 + m - cos.detach()).clamp_min(0) * (cos - 1 + m)
 
 
-def negative(scores: Tensor, m: Tensor) -> Tensor:
-    """[c + m]_+ (c - m), [B,K] -> [B,K]."""
-    return (scores + m).clamp_min(0) * (scores - m)
+def negative(m: Tensor) -> Change:
+    """[c + m]_+ (c - m), of each score."""
+    return lambda scores: (scores + m).clamp_min(0) * (scores - m)
 
 
-def negative_detached(scores: Tensor, m: Tensor) -> Tensor:
+def negative_detached(m: Tensor) -> Change:
     """The same with the weight held constant."""
-    return (scores.detach() + m).clamp_min(0) * (scores - m)
+    return lambda scores: (scores.detach() + m).clamp_min(0) * (scores - m)
 
 
 def build(

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from faceloss.losses.arcface import subtract
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
+from faceloss.losses.scores import Change
 
 
 class Curriculum(nn.Module):
-    """c (t + c) where c > psi(c_y), [B,K] -> [B,K], and the running mean t of the target cosine."""
+    """c (t + c) where c > psi(c_y), of each score, and the running mean t of the target cosine."""
 
     t: Tensor  # 0-d
 
@@ -35,11 +36,11 @@ class Curriculum(nn.Module):
         super().__init__()
         self.register_buffer("t", torch.zeros(()))
 
-    def forward(self, scores: Tensor, cos: Tensor, margin: Tensor, rate: Tensor) -> Tensor:
+    def forward(self, cos: Tensor, margin: Tensor, rate: Tensor) -> Change:
         if self.training:
             self.t.lerp_(cos.detach().mean().to(self.t.dtype), float(rate))
         t = self.t.clone()  # what autograd keeps must not move with the next batch
-        return torch.where(scores > margin.unsqueeze(1), scores * (t + scores), scores)
+        return lambda scores: torch.where(scores > margin.unsqueeze(1), scores * (t + scores), scores)
 
 
 def build(dim: int, classes: int, *, s: float = 64.0, m: float = 0.5, rate: float = 0.01) -> Loss:

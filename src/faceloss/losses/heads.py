@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from faceloss.losses.class_vectors import ClassVectors, learnt
 from faceloss.losses.core import Batches, Loss, LossOutput, Number
 from faceloss.losses.operations import angle, cross_entropy, normalize
+from faceloss.losses.scores import Blocks, Change, Scores, own_rows
 
 Rule = Callable[..., Tensor]
 Seen = Mapping[str, Any]  # what a rule may ask for, by name
@@ -47,20 +48,21 @@ class ClassHead(Loss):
 
     Class vectors start as normal with norm about 1, whatever the loss, so that losses start alike.
 
-    ``psi``, ``others``, ``tau`` and ``vectors`` are functions, or modules where they have parameters or a memory. Each
-    is given, by the names of its parameters, what it asks for: hyperparameters by their names, or all of them as
-    "hyperparameters"; of the batch, "norm" ||x|| [B], "labels" [B], "generator" (purpose -> torch.Generator) and
-    "training"; for ``psi`` also "scores", omega_j c_j of the wrong classes [B,C] with the own class at -inf; for
-    ``others`` also "cos" and "margin", c_y and psi(c_y) [B], and "omega" omega_y [B]; for ``vectors`` "weight" and
-    "embeddings".
+    ``psi``, ``others``, ``extra``, ``tau`` and ``vectors`` are functions, or modules where they have parameters or a
+    memory. Each is given, by the names of its parameters, what it asks for: hyperparameters by their names, or all of
+    them as "hyperparameters"; of the batch, "norm" ||x|| [B], "labels" [B], "generator" (purpose -> torch.Generator)
+    and "training"; for ``psi`` also "scores", the :class:`~faceloss.losses.scores.Scores` omega_j c_j, of which it may
+    take sums over the wrong classes; for ``others`` and ``extra`` also "cos" and "margin", c_y and psi(c_y) [B], and
+    "omega" omega_y [B]; for ``vectors`` "weight" and "embeddings". Each is called once in a pass.
 
     Args:
         scale: rho. A :class:`Number` is fixed and becomes the hyperparameter "s"; :class:`Learnt` is trained;
-            "norm" is the norm of the embedding; a module computes it from all cosines [B,K] and the labels, without
-            gradient.
+            "norm" is the norm of the embedding; a module computes it, without gradient, from the target cosines [B]
+            and the cosines as :class:`~faceloss.losses.scores.Scores`.
         psi: the margin, psi(target cosine [B], ...) -> [B]; none by default.
-        others: a rule for the wrong classes, others(omega_j c_j [B,K], ...) -> [B,K or more] in place of omega_j c_j;
-            the own column is not looked at. Not together with a bias.
+        others: a rule for the wrong classes: others(...) -> a function of single scores, omega_j c_j [B,c] of some of
+            the classes -> [B,c] in their place; the own class is not looked at. Not together with a bias.
+        extra: one more wrong class, extra(...) -> its score [B] in place of omega_j c_j; not with a bias either.
         tau: re-weights samples, tau(log p [B], ...) -> log of the changed probability [B].
         vectors: where the class vectors come from, see :mod:`faceloss.losses.class_vectors`.
         rows: number of learnt rows; by default one per class, 0 for none.
@@ -82,7 +84,8 @@ class ClassHead(Loss):
         *,
         scale: Number | Learnt | Literal["norm"] | nn.Module,
         psi: Rule | None = None,
-        others: Rule | None = None,
+        others: Callable[..., Change] | None = None,
+        extra: Rule | None = None,
         tau: Rule | None = None,
         vectors: Callable[..., ClassVectors] = learnt,
         rows: int | None = None,
@@ -96,10 +99,11 @@ class ClassHead(Loss):
         numbers = dict(hyperparameters or {}) | ({"s": scale} if isinstance(scale, Number) else {})
         wishes = dict(options or {}) | ({"log_scale": {"weight_decay": 0.0}} if isinstance(scale, Learnt) else {})
         super().__init__(dim, classes, batches=batches, hyperparameters=numbers, options=wishes)
-        if bias and others is not None:
+        if bias and (others is not None or extra is not None):
             raise TypeError("A rule for the other classes works on cosines; it cannot be combined with a bias.")
-        self.psi, self.others, self.tau = psi, others, tau
-        asking = {"psi": psi, "others": others, "tau": tau}
+        self.psi, self.others, self.extra, self.tau = psi, others, extra, tau
+        self.blocks = Blocks()
+        asking: dict[str, Callable[..., Any] | None] = {"psi": psi, "others": others, "extra": extra, "tau": tau}
         self._asks = {
             name: asked(rule, name, [*numbers, *OFFERED]) for name, rule in asking.items() if rule is not None
         }
@@ -121,39 +125,35 @@ class ClassHead(Loss):
         seen: dict[str, Any] = numbers | batch | {"hyperparameters": numbers}
         weight = None if self.weight is None else self.weight.to(embeddings.dtype)  # [R,D]
         drawn = self.vectors(**self._given("vectors", seen | {"weight": weight, "embeddings": embeddings}))
-        vectors = normalize(drawn.rows) if self.unit_classes else drawn.rows  # [C,D]
-        rho = self._rho(norm, embeddings, vectors, drawn.column)  # [] or [B]
-
-        scores = None  # [B,C]: omega_j c_j, made only where a rule wants it
-        if self.others is None and "scores" not in self._asks.get("psi", ()):
-            features = embeddings if self.scale == "norm" else rho * normalize(embeddings)  # [B,D]
-            logits = _largest(features @ vectors.T, drawn.each)  # [B,C]
-        else:
-            scores = _largest(normalize(embeddings) @ vectors.T, drawn.each)
-            logits = rho.unsqueeze(-1) * scores
-        if self.bias is not None:
-            logits = logits + self.bias.to(logits.dtype)
-        index = drawn.column.unsqueeze(1)
-        target = logits.gather(1, index).squeeze(1)  # [B]
-        rest = logits.scatter(1, index, -torch.inf)  # [B,C]
-        plain = _log_sum_exp(rest)  # [B]: all of the batch x classes work, and it knows nothing of the margin
-
-        own, cos = self._own(embeddings, drawn)  # [B,D], [B]
+        own, drawn = own_rows(drawn, self.blocks)  # [B,D] or [B,each,D]
+        cos, own = _nearest(embeddings, own)  # [B], [B,D]
         omega = torch.ones_like(cos) if self.unit_classes else torch.linalg.vector_norm(own, dim=1)
+        rho = self._rho(norm, embeddings, cos, drawn)  # [] or [B]
+
+        ruled = self.others is not None or "scores" in self._asks.get("psi", ())
+        x = normalize(embeddings) if ruled or self.scale != "norm" else embeddings
+        x = x if ruled or self.scale == "norm" else rho * x  # [B,D]
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        scores = Scores(x, drawn, unit=self.unit_classes, bias=bias, blocks=self.blocks)
+        target = (x * (normalize(own) if self.unit_classes else own)).sum(1)  # [B]
+        target = target if bias is None else target + bias[drawn.column]
         shift = torch.zeros_like(target)
         margin = cos
         if self.psi is not None:
-            if scores is not None and "scores" in self._asks["psi"]:
-                seen["scores"] = scores.scatter(1, index, -torch.inf)
-            margin = self.psi(cos, **self._given("psi", seen))
+            margin = self.psi(cos, **self._given("psi", seen | {"scores": scores}))
             taken = cos - margin
             shift = rho * omega * (taken.detach() if self.gradient == "straight-through" else taken)
-        others = plain
-        if self.others is not None and scores is not None:
-            changed = self.others(
-                scores, **self._given("others", seen | {"cos": cos, "margin": margin, "omega": omega})
-            )  # [B,C or more]
-            others = _log_sum_exp((rho.unsqueeze(-1) * changed).scatter(1, index, -torch.inf))
+        seen |= {"cos": cos, "margin": margin, "omega": omega}
+        # All of the work batch x classes; without a rule it knows nothing of the margin.
+        if ruled:
+            target = rho * target
+            read = scores.read(self._logits(rho, seen))
+            plain, others = read.log_sum_exp
+        else:
+            read = scores.read()
+            plain = others = read.log_sum_exp  # [B]
+        if self.extra is not None:
+            others = torch.logaddexp(others, rho * self.extra(**self._given("extra", seen)))
         each = cross_entropy(target - shift, others)  # [B]
         if self.tau is not None:
             each = -self.tau(-each, **self._given("tau", seen))
@@ -161,7 +161,7 @@ class ClassHead(Loss):
 
         with torch.no_grad():
             statistics = {
-                "accuracy": (target > rest.amax(1)).to(loss.dtype).mean(),
+                "accuracy": (read.own > read.largest).to(loss.dtype).mean(),
                 "target_angle": torch.rad2deg(angle(cos)).mean(),
                 "cross_entropy": cross_entropy(target, plain).mean(),
                 "nats": shift.mean(),
@@ -178,43 +178,39 @@ class ClassHead(Loss):
     def _given(self, rule: str, seen: Seen) -> dict[str, Any]:
         return {name: seen[name] for name in self._asks[rule]}
 
-    def _own(self, embeddings: Tensor, drawn: ClassVectors) -> tuple[Tensor, Tensor]:
-        """Each sample's own class vector [B,D] (the nearest, where there are several) and the cosine to it [B]."""
-        if drawn.each == 1:
-            own = drawn.rows[drawn.column]
-            return own, (normalize(embeddings) * normalize(own)).sum(1)
-        several = drawn.rows.view(-1, drawn.each, self.dim)[drawn.column]  # [B,each,D]
-        cos = (normalize(embeddings).unsqueeze(1) * normalize(several)).sum(2)  # [B,each]
-        nearest = cos.argmax(1, keepdim=True)
-        return several.gather(1, nearest.unsqueeze(2).expand(-1, 1, self.dim)).squeeze(1), cos.amax(1)
+    def _logits(self, rho: Tensor, seen: Seen) -> Change:
+        """Scores of some classes [B,c] -> logits without and with the rule for the others [2,B,c]."""
+        rule = (lambda scores: scores) if self.others is None else self.others(**self._given("others", seen))
+        rho = rho.unsqueeze(-1)
+        return lambda scores: torch.stack([rho.detach() * scores.detach(), rho * rule(scores)])
 
-    def _rho(self, norm: Tensor, embeddings: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
+    def _rho(self, norm: Tensor, embeddings: Tensor, cos: Tensor, drawn: ClassVectors) -> Tensor:
         if isinstance(self.scale, Number):
             return self.hyperparameters()["s"]
         if isinstance(self.scale, Learnt):
             return self.scale.floor + self.log_scale.exp()
         if isinstance(self.scale, nn.Module):
             with torch.no_grad():
-                computed: Tensor = self.scale(normalize(embeddings) @ vectors.T, labels)
+                cosines = Scores(normalize(embeddings), drawn, unit=True, bias=None, blocks=self.blocks)
+                computed: Tensor = self.scale(cos, cosines)
             return computed
         return norm
 
 
-def asked(rule: Rule | Callable[..., ClassVectors], name: str, allowed: list[str]) -> tuple[str, ...]:
-    """The names that ``rule`` asks for; all but ``vectors`` are handed a tensor first, by position."""
+def asked(rule: Callable[..., Any], name: str, allowed: list[str]) -> tuple[str, ...]:
+    """The names that ``rule`` asks for; ``psi`` and ``tau`` are handed a tensor first, by position."""
     names = tuple(inspect.signature(rule.forward if isinstance(rule, nn.Module) else rule).parameters)
-    names = names if name == "vectors" else names[1:]
+    names = names[1:] if name in ("psi", "tau") else names
     unknown = sorted(set(names) - set(allowed))
     if unknown:
         raise TypeError(f"{name} asks for '{unknown[0]}', which is none of: {', '.join(allowed)}.")
     return names
 
 
-def _largest(scores: Tensor, each: int) -> Tensor:
-    """[B,C*each] -> [B,C]: a class with several rows counts by its largest."""
-    return scores if each == 1 else scores.view(len(scores), -1, each).amax(2)
-
-
-def _log_sum_exp(rest: Tensor) -> Tensor:
-    """log sum exp over the other classes [B,C] -> [B]; where the own class is the only one: -inf, without gradient."""
-    return rest.logsumexp(1) if rest.shape[1] > 1 else rest.new_full((len(rest),), -torch.inf)
+def _nearest(embeddings: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """The cosine [B] to the nearest of each sample's own rows [B,D] or [B,each,D], and that row [B,D]."""
+    if own.ndim == 2:
+        return (normalize(embeddings) * normalize(own)).sum(1), own
+    cos = (normalize(embeddings).unsqueeze(1) * normalize(own)).sum(2)  # [B,each]
+    nearest = cos.argmax(1).view(-1, 1, 1).expand(-1, 1, own.shape[2])
+    return cos.amax(1), own.gather(1, nearest).squeeze(1)

@@ -24,11 +24,12 @@ from torch import Tensor
 from faceloss.losses import arcface, cosface
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
+from faceloss.losses.scores import Change
 
 
-def raise_misclassified(scores: Tensor, margin: Tensor, t: Tensor) -> Tensor:
-    """(1 + t) c + t where c > psi(c_y), [B,K] -> [B,K]."""
-    return torch.where(scores > margin.unsqueeze(1), (1 + t) * scores + t, scores)
+def raise_misclassified(margin: Tensor, t: Tensor) -> Change:
+    """(1 + t) c + t where c > psi(c_y), of each score."""
+    return lambda scores: torch.where(scores > margin.unsqueeze(1), (1 + t) * scores + t, scores)
 
 
 def build(

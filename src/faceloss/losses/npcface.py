@@ -30,10 +30,11 @@ from faceloss.losses.arcface import subtract
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.magface import easy
+from faceloss.losses.scores import Change, Scores
 
 
 def hard(scores: Tensor, cos: Tensor, m: Tensor) -> Tensor:
-    """Which classes are hard, [B,K] bool."""
+    """Which of some classes [B,c] are hard, bool."""
     return scores > subtract(cos, m).unsqueeze(1)
 
 
@@ -45,16 +46,20 @@ class Collaborative(nn.Module):
         self.psi = easy if jumps else subtract
         self.detached = detached
 
-    def forward(self, cos: Tensor, scores: Tensor, m: Tensor, m0: Tensor, m1: Tensor) -> Tensor:
-        chosen = hard(scores, cos, m)
-        scores = scores.detach() if self.detached else scores
-        h = torch.where(chosen, scores, 0.0).sum(1) / chosen.sum(1).clamp_min(1)  # [B]
+    def forward(self, cos: Tensor, scores: Scores, m: Tensor, m0: Tensor, m1: Tensor) -> Tensor:
+        def both(block: Tensor) -> Tensor:
+            chosen = hard(block, cos, m).to(block.dtype)
+            return torch.stack([chosen * block, chosen])
+
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
+            summed, count = scores.total(both)  # [B]
+            h = summed / count.clamp_min(1)
         return self.psi(cos, m0 + m1 * h)
 
 
-def raise_hard(scores: Tensor, cos: Tensor, m: Tensor, t: Tensor, a: Tensor) -> Tensor:
-    """t c + a where c is hard, [B,K] -> [B,K]."""
-    return torch.where(hard(scores, cos, m), t * scores + a, scores)
+def raise_hard(cos: Tensor, m: Tensor, t: Tensor, a: Tensor) -> Change:
+    """t c + a where c is hard, of each score."""
+    return lambda scores: torch.where(hard(scores, cos, m), t * scores + a, scores)
 
 
 def build(

@@ -18,7 +18,7 @@ batch, and Partial FC count all K classes, which takes the scale somewhat too la
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from torch import Tensor
 from faceloss.losses.binary import BinaryHead
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead, Learnt
+from faceloss.losses.scores import Change
 
 AUTO = 0.9999
 BOUND = 0.9
@@ -114,8 +115,7 @@ def _parts(loss: Loss, *, fixed: bool) -> dict[ClassHead | BinaryHead, float]:
 def _of_classes(head: ClassHead, s: float) -> float:
     numbers = _numbers(head, "s", s)
     away = -1 / (head.classes - 1)
-    row = torch.full((1, head.classes), away, dtype=torch.float64)  # a rule is handed whole rows, and may add columns
-    row[0, 0] = 1.0
+    row = torch.full((1, head.classes - 1), away, dtype=torch.float64)  # a rule may ask for sums over the others
     cos = torch.ones(1, dtype=torch.float64)
     seen: dict[str, Any] = {
         **numbers,
@@ -126,14 +126,26 @@ def _of_classes(head: ClassHead, s: float) -> float:
         "training": False,
         "omega": cos,
         "cos": cos,
-        "scores": row.scatter(1, torch.zeros(1, 1, dtype=torch.int64), -torch.inf),
+        "scores": _Row(row),
     }
     margin = cos if head.psi is None else head.psi(cos, **head._given("psi", seen))
     others = s * away + math.log(head.classes - 1)  # log sum exp over K - 1 equal logits
     if head.others is not None:
-        changed = head.others(row, **head._given("others", seen | {"margin": margin}))
-        others = float((s * changed[0, 1:]).logsumexp(0))
+        changed = head.others(**head._given("others", seen | {"margin": margin}))(row)
+        others = float((s * changed[0]).logsumexp(0))
+    if head.extra is not None:
+        added = s * head.extra(**head._given("extra", seen | {"margin": margin}))
+        others = float(torch.logaddexp(torch.tensor(others), added))
     return float(s * margin[0]) - others
+
+
+class _Row(NamedTuple):
+    """Scores of the other classes [1,K-1], in place of :class:`faceloss.losses.scores.Scores`."""
+
+    others: Tensor
+
+    def total(self, change: Change) -> Tensor:
+        return change(self.others).sum(-1)
 
 
 def _of_answers(head: BinaryHead, s: float) -> float:

@@ -28,6 +28,7 @@ from torch import Tensor
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.operations import angle, falling_cos
+from faceloss.losses.scores import Change
 
 
 def falling(cos: Tensor, m: Tensor) -> Tensor:
@@ -40,14 +41,15 @@ def clipped(cos: Tensor, m: Tensor) -> Tensor:
     return (m * angle(cos)).clamp_max(math.pi).cos()
 
 
-def divided(scores: Tensor, m: Tensor) -> Tensor:
-    """cos(theta / m), [B,K] -> [B,K]."""
-    return (angle(scores) / m).cos()
+def divided(m: Tensor) -> Change:
+    """cos(theta / m), of each score."""
+    return lambda scores: (angle(scores) / m).cos()
 
 
-def divided_straight_through(scores: Tensor, m: Tensor) -> Tensor:
+def divided_straight_through(m: Tensor) -> Change:
     """The same value with the slope of cos(theta)."""
-    return scores + (divided(scores, m) - scores).detach()
+    exact = divided(m)
+    return lambda scores: scores + (exact(scores) - scores).detach()
 
 
 def build(

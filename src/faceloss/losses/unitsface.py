@@ -18,6 +18,7 @@ The second term fits no softmax head, because classes do not compete: see Binary
 Checked: formula read in its released code (CVI-SZU/UniTSFace); value and gradient against loops in its test.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -60,9 +61,9 @@ class Start(nn.Module):
         self.register_buffer("value", torch.zeros(()))
         self.register_buffer("known", torch.tensor(False))
 
-    def forward(self, others: Tensor) -> Tensor:
+    def forward(self, others: Callable[[], Tensor]) -> Tensor:
         if self.training and not self.known:
-            self.value.copy_(-others.logsumexp(1).mean())
+            self.value.copy_(-others().mean())
             self.known.fill_(True)
         return self.value.clone()
 

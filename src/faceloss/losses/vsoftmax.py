@@ -13,18 +13,17 @@ Deviations: none. Public implementations clamp the virtual logit, which ends its
 Checked: formula read in public code (sungwool/virtual_softmax); value and gradient against loops in its test.
 """
 
-import torch
 from torch import Tensor
 
 from faceloss.losses.core import Loss
 from faceloss.losses.heads import ClassHead
 
 
-def virtual(scores: Tensor, omega: Tensor) -> Tensor:
-    """||w_j|| c_j [B,K] and beside it ||w_y|| * 1, [B,K+1]."""
-    return torch.cat([scores, omega.unsqueeze(1)], 1)
+def virtual(omega: Tensor) -> Tensor:
+    """||w_y|| * 1, the virtual class being the direction of the embedding; [B]."""
+    return omega
 
 
 def build(dim: int, classes: int) -> Loss:
     """Softmax with a virtual class; it has no hyperparameters."""
-    return ClassHead(dim, classes, scale="norm", unit_classes=False, others=virtual)
+    return ClassHead(dim, classes, scale="norm", unit_classes=False, extra=virtual)
