@@ -80,6 +80,11 @@ START = "torch.randn(classes, dim)"
 CE = "torch.logsumexp(logits, 1) - (logits * hot).sum(1)"
 
 
+HEAD = "__import__('faceloss.losses.heads').losses.heads.ClassHead(dim, classes, scale=Number(s), others={})"
+BY_BLOCK = HEAD.format("lambda: lambda scores: scores - scores.mean(1, keepdim=True)")
+BY_MEMORY = HEAD.format("lambda: lambda scores, seen=[]: (seen.append(1), scores * (1 + 0.1 * len(seen)))[1]")
+
+
 def forward(result):
     """A forward that gets round what every loss is given."""
     return f"    def forward(self, embeddings, labels):\n        return {result}\n\n"
@@ -114,6 +119,8 @@ PLANTED = [
     ),
     ("low_precision", "computed under autocast", COMPUTE, forward("self.compute(embeddings, labels)") + COMPUTE),
     ("low_precision", "float32 under autocast", COMPUTE, forward("self.compute(embeddings.float(), labels)") + COMPUTE),
+    ("blocks_agree", "a mean over a block of classes", "Sound(dim, classes, s=s, m=m)", BY_BLOCK),
+    ("blocks_agree", "a memory moved by each block", "Sound(dim, classes, s=s, m=m)", BY_MEMORY),
     ("batch_order", "later samples count more", PER, f"per = per * {LATER}"),
     ("batch_order", "a gradient by the order", PER, f"per = per.detach() + (per - per.detach()) * {LATER}"),
     ("batch_order", "random, but later samples count more", PER, f"{NOISE} * {LATER}"),

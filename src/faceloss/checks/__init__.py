@@ -6,6 +6,7 @@ checks on any loss, a file of the user's own included; the tests run them on all
 
 from collections.abc import Callable
 
+from faceloss.checks.blocks import blocks_agree
 from faceloss.checks.case import Case, cases, failure
 from faceloss.checks.contract import (
     bad_input_is_refused,
@@ -36,6 +37,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     finite_at_edges,
     exact_gradient,
     low_precision,
+    blocks_agree,
     batch_order,
     duplicates,
     leaves_inputs,

@@ -6,16 +6,17 @@ Rules of losses are functions of a block [B,c]; what they need of a whole row is
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from faceloss.losses import stream
 from faceloss.losses.class_vectors import ClassVectors
 from faceloss.losses.operations import normalize
 
+L = TypeVar("L", bound=nn.Module)
 Change = Callable[[Tensor], Tensor]  # of logits [B,c], elementwise, -> [...,B,c]
 
 
@@ -132,6 +133,14 @@ class Scores:
         alone = whole == 0  # no other class
         value = torch.where(alone, -math.inf, top + torch.where(alone, 1.0, whole).log())
         return Read(value, totals.sum(0), largest.amax(0), own.amax(0))
+
+
+def read_in(loss: L, blocks: Blocks) -> L | None:
+    """``loss`` itself, whose classes are read in ``blocks`` from now on; None: it has no classes to read."""
+    heads = [part for part in loss.modules() if isinstance(getattr(part, "blocks", None), Blocks)]
+    for head in heads:
+        head.blocks = blocks  # type: ignore[assignment]
+    return loss if heads else None
 
 
 def own_rows(vectors: ClassVectors, blocks: Blocks) -> tuple[Tensor, ClassVectors]:
