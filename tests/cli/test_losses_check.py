@@ -98,3 +98,15 @@ def test_a_file_can_be_shown(faceloss: Cli, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "start with m = 0.2" in done.stdout
     assert "m = no default, give a value" in done.stdout
+
+
+def test_a_file_can_be_shown_with_hyperparameters_as_it_can_be_checked(faceloss: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SOUND.replace("m: float = 0.1", "m: float"))
+    shown = faceloss("losses", "show", f"{tmp_path / 'mine.py'}(m=0.3)")
+    assert shown.returncode == 0, shown.stderr
+    assert "m = 0.3, here" in shown.stdout
+    assert "Target logit / s" in shown.stdout
+    slip = faceloss("losses", "show", f"{tmp_path / 'mine.py'}(mm=0.3)")
+    assert slip.returncode == 2
+    assert "did you mean 'm'?" in slip.stderr
+    assert len(slip.stderr.strip().splitlines()) == 1
