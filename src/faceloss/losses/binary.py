@@ -64,7 +64,7 @@ class BinaryHead(Loss):
         self.psi, self.phi, self.weigh, self.shift = psi, phi, weigh, shift
         self.draw_from(vectors)
         self.gradient = gradient
-        self._scale = scale_name
+        self.scale_name = scale_name
         rows = classes if rows is None else rows
         self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
         self.bias = nn.Parameter(torch.tensor(float(bias)))
@@ -76,7 +76,7 @@ class BinaryHead(Loss):
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         numbers = self.hyperparameters()
-        s = numbers[self._scale]
+        s = numbers[self.scale_name]
         offered = {
             "weight": None if self.weight is None else self.weight.to(embeddings.dtype),
             "embeddings": embeddings,
