@@ -59,22 +59,25 @@ def study(seeds: int = 3) -> Study:
     )
 
 
-def long_study() -> Study:
+def long_study(seeds: int = 1) -> Study:
     """How far the same net comes with more epochs: 24, about 480 CPU seconds a run."""
-    short = study(seeds=1)
+    short = study(seeds)
     recipe = short.recipe.model_copy(update={"epochs": 24})
     title = "Longer training on real faces, tested on LFW"
     return short.model_copy(update={"title": title, "losses": ("softmax", "cosface(s=30,m=0.2)"), "recipe": recipe})
 
 
-def dropout_study() -> Study:
+def dropout_study(seeds: int = 1) -> Study:
     """How far it comes when it is kept from memorizing: 30 epochs, dropout, zoom and rotation.
 
     About 750 CPU seconds a run. The recipe was chosen on the validation identities (LAB.md).
     """
-    long = long_study()
+    long = long_study(seeds)
     changes = {"epochs": 30, "net_options": {"dropout": 0.4}, "augment": Augment(zoom=0.1, rotation=5.0)}
     return long.model_copy(update={"recipe": long.recipe.model_copy(update=changes)})
+
+
+STUDIES = {"real_faces": study, "real_faces_long": long_study, "real_faces_dropout": dropout_study}
 
 
 def gather(faces: Path) -> None:
@@ -145,13 +148,14 @@ def main() -> int:
     """Run, keep, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, default=Path("../shared/data"), help="the folder with the face sets")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, help="in place of the study's own number")
     parser.add_argument("--workers", type=int, default=default_workers())
-    parser.add_argument("--long", action="store_true", help="the longer training instead")
-    parser.add_argument("--dropout", action="store_true", help="the longer training with dropout instead")
+    instead = {"action": "store_const", "dest": "name", "default": "real_faces"}
+    parser.add_argument("--long", const="real_faces_long", help="the longer training instead", **instead)
+    parser.add_argument("--dropout", const="real_faces_dropout", help="that with dropout instead", **instead)
     parser.add_argument("--page", action="store_true", help="only rebuild page, figure and table from the kept records")
     arguments = parser.parse_args()
-    name = "real_faces_dropout" if arguments.dropout else "real_faces_long" if arguments.long else "real_faces"
+    name = arguments.name
     kept, runs = RECORDS / name, Path("runs") / name
     try:
         if not arguments.page:
@@ -159,8 +163,8 @@ def main() -> int:
                 print(f"{arguments.faces} holds no face sets; give --faces FOLDER, or use --page.", file=sys.stderr)
                 return 2
             gather(arguments.faces)
-            longer = dropout_study() if arguments.dropout else long_study()
-            chosen = longer if arguments.long or arguments.dropout else study(arguments.seeds)
+            seeds = {} if arguments.seeds is None else {"seeds": arguments.seeds}
+            chosen = STUDIES[name](**seeds)
             compare(chosen, runs, workers=arguments.workers, progress=Progress())
             keep(runs, kept)
         page = Path("runs") / f"{name}_page"  # not kept: it is rebuilt from the records

@@ -35,6 +35,17 @@ def test_the_table_in_the_lab_log_is_that_of_the_records(real_faces: ModuleType,
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
+def test_the_records_are_those_of_the_study_of_their_name(real_faces: ModuleType, kept: Path) -> None:
+    study = real_faces.STUDIES[kept.name]()
+    recorded = json.loads((kept / "records.jsonl").read_text().splitlines()[0])
+    assert (recorded["title"], len(recorded["seeds"])) == (study.title, study.seeds)
+    assert (recorded["epochs"], recorded["batch"]) == (study.recipe.epochs, study.recipe.batch)
+    assert [label.partition(" ")[0] for label in recorded["losses"] if "balanced" not in label] == [
+        specification.partition("(")[0] for specification in study.losses
+    ]
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
 def test_the_page_is_rebuilt_from_the_records_alone(tmp_path: Path, kept: Path) -> None:
     for name in ("records.jsonl", "costs.jsonl"):
         (tmp_path / name).write_bytes((kept / name).read_bytes())

@@ -21,28 +21,7 @@ SMALL = [
     "--epochs", "2", "--seeds", "1", "--set", "net_options.width=4", "--set", "batch=16", "--set", "size=32",
     "--set", "dim=16", "--set", "learning_rate=0.05", "--set", "precision=fp32", "--set", "images_per_identity=2",
 ]  # fmt: skip
-MINE = '''"""Mine: softmax on cosines with a margin.
-
-    loss = CosFace with margin m and s = 10
-
-m margin.
-
-Paper: none; made up for a test, 2026.
-Batches: shuffled.
-Deviations: none.
-"""
-
-from faceloss.losses.core import Loss, Number
-from faceloss.losses.heads import ClassHead
-
-
-def psi(cos, m):
-    return cos - m
-
-
-def build(dim: int, classes: int, *, m: float = 0.1) -> Loss:
-    return ClassHead(dim, classes, scale=Number(10.0), psi=psi, hyperparameters={"m": Number(m, low=0)})
-'''
+MINE = (Path(__file__).parents[1] / "mine.py").read_text(encoding="utf-8")
 RAISING = MINE.replace(
     "    return cos - m\n", "    if cos.mean() < 1:\n        raise RuntimeError('out\\nof luck')\n    return cos\n"
 )
@@ -113,7 +92,7 @@ def test_a_loss_that_raises_is_a_failed_run_with_the_reason(finished: tuple[Path
     out, _ = finished
     run = next(row for row in rows(out, "run") if row["label"] == "unlucky")
     assert run["status"] == "failed"
-    assert run["reason"] == "the loss raised RuntimeError: out of luck (unlucky.py, line 18)"
+    assert run["reason"] == "the loss raised RuntimeError: out of luck (unlucky.py, line 20)"
     assert "out of luck" in (out / "report.html").read_text()
     assert {r["verdict"] for r in rows(out, "difference") if r["label"] == "unlucky"} == {"not measurable"}
 

@@ -35,6 +35,14 @@ def test_nothing_asked_nothing_done():
     np.testing.assert_array_equal(PIXELS, before)
 
 
+def test_one_batch_takes_the_strengths_and_refuses_others():
+    strengths = STILL | {"rotation": 20, "erase": 0.5}
+    expected = Augmentation(1, 2, 24, **strengths)(PIXELS, np.arange(24))
+    np.testing.assert_array_equal(augment(PIXELS, seed=1, epoch=2, index=np.arange(24), **strengths), expected)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'rotate'"):
+        augment(PIXELS, seed=1, epoch=2, index=np.arange(24), rotate=20)
+
+
 def test_mirror():
     always = Augmentation(0, 0, 24, **STILL | {"flip": 1.0})
     np.testing.assert_array_equal(always(PIXELS, np.arange(24)), PIXELS[:, :, ::-1])
@@ -82,10 +90,11 @@ def test_rotation_about_the_middle_keeps_its_bounds():
     assert middle == pytest.approx(RAMP[0, 0, :, 0].mean(), abs=1)
 
 
-def test_what_comes_in_from_outside_repeats_the_border():
-    light = np.full((200, 24, 24, 3), 200, np.uint8)
-    moved = Augmentation(0, 0, 200, **STILL | {"zoom": 0.5, "rotation": 45, "shift": 0.5})(light, np.arange(200))
-    assert (moved == 200).all()
+@pytest.mark.parametrize(("zoom", "rotation", "shift"), [(0.5, 45, 0.5), (0.0, 180, 0.0)])
+def test_what_comes_in_from_outside_repeats_the_border(zoom, rotation, shift):
+    light = np.full((200, 48, 48, 3), 200, np.uint8)
+    moves = STILL | {"zoom": zoom, "rotation": rotation, "shift": shift}
+    assert (Augmentation(0, 0, 200, **moves)(light, np.arange(200)) == 200).all()
 
 
 def test_mirror_and_rotation_together():

@@ -8,6 +8,7 @@ import pytest
 from faceloss import evaluate
 from faceloss.errors import BadInput
 from faceloss.evaluate import neural_collapse as nc
+from faceloss.evaluate.geometry import mean_cosine, unit
 
 SIMPLEX = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / math.sqrt(3)  # corners of a tetrahedron
 
@@ -172,3 +173,10 @@ def test_scale_order_and_names_of_labels_change_nothing():
 def test_bad_input_is_a_sentence(rows, labels, vectors, sentence):
     with pytest.raises(BadInput, match=sentence):
         evaluate.measure_collapse(rows, labels, vectors)
+
+
+def test_a_row_of_zeros_has_cosine_0_to_all():
+    rows = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
+    assert mean_cosine(rows) == pytest.approx(1 / 3)
+    assert nc.cosine_statistics(rows).mean == mean_cosine(rows)
+    np.testing.assert_array_equal(unit(rows)[2], [0, 0])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,28 +11,7 @@ from faceloss import losses
 from faceloss.errors import BadInput
 from faceloss.losses import outside
 
-FILE = '''"""Mine: softmax on cosines with a margin.
-
-    loss = CosFace with margin m and s = 16
-
-m margin.
-
-Paper: none; made up for a test, 2026.
-Batches: shuffled.
-Deviations: none.
-"""
-
-from faceloss.losses.core import Loss, Number
-from faceloss.losses.heads import ClassHead
-
-
-def psi(cos, m):
-    return cos - m
-
-
-def build(dim: int, classes: int, *, m: float = 0.1) -> Loss:
-    return ClassHead(dim, classes, scale=Number(16.0), psi=psi, hyperparameters={"m": Number(m, low=0)})
-'''
+MINE = (Path(__file__).parents[1] / "mine.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -59,24 +39,24 @@ def value(name, **hyperparameters):
 
 
 def test_a_file_is_a_loss_like_any_other(write):
-    assert losses.add(write(FILE)) == "mine"
+    assert losses.add(write(MINE)) == "mine"
     assert "mine" in losses.names()
     assert "mine" not in losses.own_names()
     assert losses.describe("mine").hyperparameters["m"].default == 0.1
-    assert value("mine") == value("cosface", m=0.1, s=16.0)
-    assert value("mine", m=0.3) == value("cosface", m=0.3, s=16.0)
+    assert value("mine") == value("cosface", m=0.1, s=10.0)
+    assert value("mine", m=0.3) == value("cosface", m=0.3, s=10.0)
     with pytest.raises(TypeError, match="did you mean 'm'"):
         losses.build("mine", dim=8, classes=4, mm=0.3)
 
 
 def test_the_file_as_it_was_added_runs_until_it_is_added_again(write):
-    path = write(FILE)
+    path = write(MINE)
     losses.add(path)
-    write(FILE.replace("cos - m", "cos - 5 * m"))
+    write(MINE.replace("cos - m", "cos - 5 * m"))
     for name in [name for name in sys.modules if name.startswith("faceloss_file_")]:
         del sys.modules[name]  # as in a process that has not built it yet
     before = value("mine")
-    assert before == value("cosface", m=0.1, s=16.0)
+    assert before == value("cosface", m=0.1, s=10.0)
     losses.add(path)
     assert value("mine") > before + 0.1
     path.unlink()
@@ -87,29 +67,29 @@ def test_a_file_may_hold_a_dataclass(write):
     plus = (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Plan:\n    m: float"
     )
-    losses.add(write(FILE.replace("from faceloss.losses.core", f"{plus}\n\nfrom faceloss.losses.core", 1)))
+    losses.add(write(MINE.replace("from faceloss.losses.core", f"{plus}\n\nfrom faceloss.losses.core", 1)))
     assert value("mine") > 0
 
 
 BROKEN = {
-    "not Python": (FILE.replace("def psi(", "def psi(("), r"is not a Python file: .* \(line 1"),
-    "a null byte": (FILE + "\0", "is not a Python file"),
-    "no build": (FILE.replace("def build", "def make"), "mine.py defines no build"),
-    "a positional hyperparameter": (FILE.replace(" *, m", " m"), r"after a \*, the hyperparameters; it takes \(dim"),
-    "no classes": (FILE.replace("classes: int, *", "*"), "build must take dim, classes"),
-    "anything goes": (FILE.replace("*, m: float = 0.1", "**given"), "build must take dim, classes"),
-    "an annotation that says nothing": (FILE.replace("m: float", "m"), "m of the loss mine must be annotated"),
-    "a computed default": (FILE.replace("= 0.1", "= 1 / 10"), "m of the loss mine must be annotated"),
-    "a start for nothing": (FILE.replace("Dev", "Start with: q = 1\nDev"), "hyperparameter named 'q'"),
-    "a start of another type": (FILE.replace("Dev", "Start with: m = 'much'\nDev"), "m must be of type float"),
-    "a start that is no number": (FILE.replace("Dev", "Start with: m = much\nDev"), "'Start with:' should read"),
+    "not Python": (MINE.replace("def psi(", "def psi(("), r"is not a Python file: .* \(line 1"),
+    "a null byte": (MINE + "\0", "is not a Python file"),
+    "no build": (MINE.replace("def build", "def make"), "mine.py defines no build"),
+    "a positional hyperparameter": (MINE.replace(" *, m", " m"), r"after a \*, the hyperparameters; it takes \(dim"),
+    "no classes": (MINE.replace("classes: int, *", "*"), "build must take dim, classes"),
+    "anything goes": (MINE.replace("*, m: float = 0.1", "**given"), "build must take dim, classes"),
+    "an annotation that says nothing": (MINE.replace("m: float", "m"), "m of the loss mine must be annotated"),
+    "a computed default": (MINE.replace("= 0.1", "= 1 / 10"), "m of the loss mine must be annotated"),
+    "a start for nothing": (MINE.replace("Dev", "Start with: q = 1\nDev"), "hyperparameter named 'q'"),
+    "a start of another type": (MINE.replace("Dev", "Start with: m = 'much'\nDev"), "m must be of type float"),
+    "a start that is no number": (MINE.replace("Dev", "Start with: m = much\nDev"), "'Start with:' should read"),
 }
 
 
 @pytest.mark.parametrize("wrong", BROKEN)
 def test_a_file_that_is_no_loss_is_refused_with_a_sentence(write, wrong):
     source, sentence = BROKEN[wrong]
-    assert source != FILE
+    assert source != MINE
     with pytest.raises(BadInput, match=sentence):
         losses.add(write(source))
     assert "mine" not in losses.names()
@@ -119,12 +99,12 @@ RAISING = {
     "an import that is not there": (
         "from faceloss.losses.core",
         "import no_such_package\nfrom faceloss.losses.core",
-        r"No module named 'no_such_package' \(mine.py, line 12\)",
+        r"No module named 'no_such_package' \(mine.py, line 14\)",
     ),
     "an error in build": (
         "    return ClassHead(",
         "    dim.nothing\n    return ClassHead(",
-        r"AttributeError: .*nothing' \(mine.py, line 21\)",
+        r"AttributeError: .*nothing' \(mine.py, line 23\)",
     ),
     "no loss returned": (
         "    return ClassHead(",
@@ -137,7 +117,7 @@ RAISING = {
 @pytest.mark.parametrize("wrong", RAISING)
 def test_a_file_that_raises_is_refused_with_a_sentence_when_built(write, wrong):
     old, new, sentence = RAISING[wrong]
-    source = FILE.replace(old, new, 1)
+    source = MINE.replace(old, new, 1)
     if "dict(" in new:
         source = source[: source.index("    return dict(")] + "    return dict()\n"
     losses.add(write(source))
@@ -148,7 +128,7 @@ def test_a_file_that_raises_is_refused_with_a_sentence_when_built(write, wrong):
 @pytest.mark.parametrize("name", ["my-loss.py", "_mine.py", "all.py", "2.py", "mine.txt", "größe.py"])
 def test_a_name_that_cannot_be_a_loss_is_refused(write, name):
     with pytest.raises(BadInput, match="letters, digits and _"):
-        losses.add(write(FILE, name))
+        losses.add(write(MINE, name))
 
 
 def test_what_cannot_be_read_is_refused(tmp_path):
@@ -160,7 +140,7 @@ def test_what_cannot_be_read_is_refused(tmp_path):
 
 def test_the_name_of_a_built_in_loss_is_refused(write):
     with pytest.raises(BadInput, match=r"More than one loss is named 'arcface': by faceloss itself and by the file"):
-        losses.add(write(FILE, "arcface.py"))
+        losses.add(write(MINE, "arcface.py"))
     assert value("arcface") > 0
 
 
@@ -171,14 +151,14 @@ ENTRIES = "[faceloss.losses]\nringed = rings.losses.ringed\n"
 
 @pytest.fixture
 def install(write, tmp_path, monkeypatch):
-    def install(entries=ENTRIES, source=FILE, package="rings", version="1.2"):
+    def install(entries=ENTRIES, source=MINE, package="rings", version="1.2"):
         write(entries, f"{package}-{version}.dist-info/entry_points.txt")
         write(
             f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n", f"{package}-{version}.dist-info/METADATA"
         )
         write("raise RuntimeError('imported')" if source is None else "", "rings/__init__.py")
         write("", "rings/losses/__init__.py")
-        write(source or FILE, "rings/losses/ringed.py")
+        write(source or MINE, "rings/losses/ringed.py")
         monkeypatch.syspath_prepend(tmp_path)
         outside.plugins.cache_clear()
 
@@ -192,7 +172,7 @@ def test_a_plugin_is_a_loss_like_any_other(install):
     assert "ringed" in losses.names()
     assert losses.describe("ringed").title.startswith("Mine")
     assert "rings" not in sys.modules
-    assert value("ringed", m=0.3) == value("cosface", m=0.3, s=16.0)
+    assert value("ringed", m=0.3) == value("cosface", m=0.3, s=10.0)
 
 
 def test_names_and_descriptions_of_plugins_and_files_need_no_torch(install, write, tmp_path):
@@ -201,7 +181,7 @@ def test_names_and_descriptions_of_plugins_and_files_need_no_torch(install, writ
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 from faceloss import losses
-losses.add({str(write(FILE))!r})
+losses.add({str(write(MINE))!r})
 assert {{"mine", "ringed"}} <= set(losses.names())
 assert losses.describe("mine").formula == losses.describe("ringed").formula
 assert not {{"torch", "rings"}} & set(sys.modules)
@@ -214,10 +194,10 @@ assert not {{"torch", "rings"}} & set(sys.modules)
     [
         (
             "[faceloss.losses]\nringed = rings.losses.nothing\n",
-            FILE,
+            MINE,
             "of rings 1.2 cannot be used: rings.losses.nothing",
         ),
-        ("[faceloss.losses]\nringed = nothing\n", FILE, "of rings 1.2 cannot be used: nothing is not"),
+        ("[faceloss.losses]\nringed = nothing\n", MINE, "of rings 1.2 cannot be used: nothing is not"),
         (ENTRIES, "def build(", r"rings.losses.ringed of rings 1.2 is not a Python file: .*line 1\)"),
         (ENTRIES, "pass", "rings.losses.ringed of rings 1.2 defines no build"),
         ("[faceloss.losses]\nringed = rings.losses.ringed\n", None, "RuntimeError: imported"),
@@ -236,7 +216,7 @@ def test_a_plugin_with_the_name_of_another_loss_is_refused_when_that_name_is_ask
         losses.describe("arcface")
     assert value("ringed") > 0
     with pytest.raises(BadInput, match=r"by rings 1\.2 and by the file"):
-        losses.add(write(FILE, "ringed.py"))
+        losses.add(write(MINE, "ringed.py"))
     install("[faceloss.losses]\nringed = rings.losses.ringed\n", package="others")
     with pytest.raises(BadInput, match=r"by others 1\.2 and by rings 1\.2"):
         losses.build("ringed", dim=8, classes=4)
@@ -265,6 +245,6 @@ def test_the_parabola_to_start_with_is_a_margin_at_every_angle():
 
 
 def test_words_behind_the_values_are_words(write):
-    source = FILE.replace("m: float = 0.1", "m: float, on: Literal['a', 'b'] = 'a'")
-    losses.add(write(source.replace("Dev", "Start with: m = 0.2, on = b (s = 16 suits); nobody = knows.\nDev")))
+    source = MINE.replace("m: float = 0.1", "m: float, on: Literal['a', 'b'] = 'a'")
+    losses.add(write(source.replace("Dev", "Start with: m = 0.2, on = b (s = 10 suits); nobody = knows.\nDev")))
     assert losses.describe("mine").start == {"m": 0.2, "on": "b"}

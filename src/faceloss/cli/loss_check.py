@@ -1,27 +1,24 @@
 """``faceloss losses check``: what every loss must do, asked of one; thin, the checks are in ``faceloss.checks``."""
 
 import json
+from typing import Any
 
 import click
 
 from faceloss.errors import BadInput
 
 
-def check_loss(target: str, as_json: bool) -> int:
-    """Run all checks on a loss file or a loss by name, in every setting; print what holds and what fails.
+def check_loss(name: str, given: dict[str, Any], as_json: bool) -> int:
+    """Run all checks on the loss ``name`` with the hyperparameters ``given``, in every setting; print what they say.
 
     Returns the exit code: 0 all hold, 1 something fails.
 
     Raises:
-        BadInput: the file is no loss file, there is no such loss, or it cannot be built.
+        BadInput: there is no such loss, or it cannot be built.
     """
     from faceloss import checks
-    from faceloss.compare.outside import add_files
-    from faceloss.compare.study import parse_loss
     from faceloss.progress import Progress
 
-    specification = add_files([target], [])[0] if ".py" in target else target
-    name, given = parse_loss(specification)
     cases = list(checks.cases(name, given))
     for case in cases:
         try:

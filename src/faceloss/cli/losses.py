@@ -28,7 +28,7 @@ def losses(what: tuple[str, ...], as_json: bool) -> int:
     the target logit and the margin go with the angle; or check one.
 
     `faceloss losses show NAME` and `faceloss losses check NAME`, where NAME may also be the path of a loss file of your
-    own, and to show, hyperparameters may be given: `faceloss losses show "arcface(m=0.3)"`. `check` asks of the loss
+    own, and hyperparameters may be given: `faceloss losses show "arcface(m=0.3)"`. `check` asks of the loss
     what every loss must do, says what fails, and ends with code 1 if anything does.
     """
     from faceloss import losses as room
@@ -40,10 +40,12 @@ def losses(what: tuple[str, ...], as_json: bool) -> int:
     if what and what[0] == "check":
         from faceloss.cli.loss_check import check_loss
 
-        return check_loss(what[1], as_json)
+        return check_loss(*parse(what[1]), as_json)
     if what:
         started = time.monotonic()
-        name, given = _parse(what[1])
+        name, given = parse(what[1])
+        if given:
+            _refuse_impossible(name, given, what[1])
         facts = room.describe(name)
         if as_json:
             click.echo(json.dumps(_plain(facts) | ({"given": given} if given else {}), indent=1))
@@ -64,22 +66,28 @@ def losses(what: tuple[str, ...], as_json: bool) -> int:
     return 0
 
 
-def _parse(specification: str) -> tuple[str, dict[str, Any]]:
-    """Name and hyperparameters; those are tried at once, so that a slip is one sentence."""
-    from faceloss import losses as room
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Loss and hyperparameters of NAME, "NAME(m=0.3)", FILE.py or "FILE.py(m=0.3)"; a file becomes known.
 
-    if specification.endswith(".py"):
-        return room.add(specification), {}
-    if "(" not in specification:
-        return specification, {}
+    Raises:
+        BadInput: a text of another form, no loss of that name, or a file that is no loss.
+    """
+    if "(" not in text and ".py" not in text:
+        return text.strip(), {}
+    from faceloss.compare.outside import FILE, add_files
     from faceloss.compare.study import parse_loss
 
-    name, given = parse_loss(specification)
+    return parse_loss(add_files([text], [])[0] if FILE.fullmatch(text) else text)
+
+
+def _refuse_impossible(name: str, given: dict[str, Any], text: str) -> None:
+    """Try hyperparameters before anything is drawn, so that a slip is one sentence."""
+    from faceloss import losses as room
+
     try:
         room.build(name, dim=max(3, int(given.get("size", 3))), classes=2, **given)
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{specification}: {error}") from error
-    return name, given
+        raise BadInput(f"{text}: {error}") from error
 
 
 def _listing(all_facts: "list[Description]") -> str:

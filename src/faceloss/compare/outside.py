@@ -16,6 +16,7 @@ from faceloss.files import write_atomically
 from faceloss.losses import outside
 
 FOLDER = "losses"
+FILE = re.compile(r"\s*(.*\.py)\s*(\(.*\))?\s*")  # a path, and hyperparameters
 
 
 def add_files(texts: Iterable[str], specifications: Iterable[str]) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ def add_files(texts: Iterable[str], specifications: Iterable[str]) -> tuple[str,
     named = {specification.partition("(")[0].strip() for specification in given}
     paths: dict[str, Path] = {}
     for text in texts:
-        match = re.fullmatch(r"\s*(.*\.py)\s*(\(.*\))?\s*", text)
+        match = FILE.fullmatch(text)
         if not match:
             raise BadInput(f"--loss {text}: write FILE.py or 'FILE.py(parameter=value, ...)'; names go into --losses.")
         path, arguments = Path(match.group(1)), match.group(2) or ""

@@ -78,7 +78,8 @@ class Augmentation:
         cos, sin = scale * np.cos(turn), scale * np.sin(turn)
         # About the middle; the mirror is the first of the changes, so it is undone last.
         a, b, d, e = cos * mirror, sin * mirror, -sin, cos
-        reach = max(1 / (1 - self.zoom) * (1 + abs(np.sin(np.deg2rad(self.rotation)))) - 1, 0) / 2 + self.shift
+        farthest = np.deg2rad(min(abs(self.rotation), 90))  # a wider range holds the smaller angles too
+        reach = (1 / (1 - self.zoom) * (1 + np.sin(farthest)) - 1) / 2 + self.shift
         border = int(np.ceil(reach * max(height, width))) + 2
         x, y = width / 2, height / 2
         c = border + x - mirror * right - a * x - b * y
@@ -96,21 +97,11 @@ class Augmentation:
 
 
 def augment(
-    pixels: npt.NDArray[np.uint8],
-    *,
-    seed: int,
-    epoch: int,
-    index: npt.ArrayLike,
-    flip: float = 0.5,
-    shift: float = 0.06,
-    brightness: float = 0.2,
-    contrast: float = 0.2,
-    color: float = 0.05,
-    zoom: float = 0.0,
-    rotation: float = 0.0,
-    erase: float = 0.0,
+    pixels: npt.NDArray[np.uint8], *, seed: int, epoch: int, index: npt.ArrayLike, **strengths: float
 ) -> npt.NDArray[np.uint8]:
-    """`Augmentation` for a single batch [B,H,W,3]; for a whole epoch make the object once."""
-    n = int(np.max(index)) + 1
-    whole = Augmentation(seed, epoch, n, flip, shift, brightness, contrast, color, zoom, rotation, erase)
-    return whole(pixels, index)
+    """`Augmentation`, with the strengths it has, for a single batch [B,H,W,3]; for a whole epoch make the object once.
+
+    Raises:
+        TypeError: a strength that it does not have.
+    """
+    return Augmentation(seed, epoch, int(np.max(index)) + 1, **strengths)(pixels, index)

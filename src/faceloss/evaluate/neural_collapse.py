@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faceloss.errors import BadInput
+from faceloss.evaluate.geometry import mean_cosine, unit
 
 Floats = NDArray[np.float64]
 BLOCK = 1024  # rows of a matrix of classes x classes, or samples x classes, that are held at a time
@@ -132,11 +133,12 @@ def reachable(classes: int, dim: int) -> bool:
 
 def angle_error(vectors: ArrayLike) -> float | None:
     """NC2, equal angles: mean over pairs of |cos + 1/(K-1)| of ``vectors`` [K,D]; None if not reachable."""
-    unit = _unit(vectors)
-    classes, dim = unit.shape
+    rows = _matrix(vectors, "Vectors")
+    classes, dim = rows.shape
     if not reachable(classes, dim):
         return None
-    cosines = (unit @ unit.T)[~np.eye(classes, dtype=bool)]
+    directions = unit(rows)
+    cosines = (directions @ directions.T)[~np.eye(classes, dtype=bool)]
     return float(np.abs(cosines + 1 / (classes - 1)).mean())
 
 
@@ -154,13 +156,12 @@ def simplex_error(vectors: ArrayLike) -> float | None:
 
 def cosine_statistics(vectors: ArrayLike) -> CosineStatistics:
     """Cosines between the rows of ``vectors`` [K,D], in blocks, so that K may be large."""
-    unit = _unit(vectors)
-    classes, dim = unit.shape
-    pairs = classes * (classes - 1)
-    mean = (float(np.square(unit.sum(axis=0)).sum()) - float(np.square(unit).sum())) / pairs
+    directions = unit(_matrix(vectors, "Vectors"))
+    classes, dim = directions.shape
+    pairs, mean = classes * (classes - 1), mean_cosine(directions)
     deviation, nearest = 0.0, np.empty(classes)
     for start in range(0, classes, BLOCK):
-        block = unit[start : start + BLOCK] @ unit.T  # [BLOCK,K]
+        block = directions[start : start + BLOCK] @ directions.T  # [BLOCK,K]
         own = np.arange(len(block)), np.arange(start, start + len(block))
         block[own] = mean
         deviation += float(np.square(block - mean).sum())
@@ -234,10 +235,3 @@ def _matrix(values: ArrayLike, what: str) -> Floats:
     if not np.isfinite(rows).all():
         raise BadInput(f"{what} must be finite; some numbers are not.")
     return rows
-
-
-def _unit(vectors: ArrayLike) -> Floats:
-    rows = _matrix(vectors, "Vectors")
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Floats = rows / np.where(norms > 0, norms, 1.0)  # a zero vector has cosine 0 to all
-    return unit

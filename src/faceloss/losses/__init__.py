@@ -1,68 +1,38 @@
 """Losses: raw embeddings and labels in, a number to minimize out.
 
 The folder is the registry: a file that defines ``build`` at its top level is a loss, its name is the file's, its
-docstring is its documentation, and the signature of ``build`` is its configuration. Only :func:`build` imports torch.
+docstring is its documentation, and the signature of ``build`` is its configuration (:mod:`faceloss.losses.description`
+reads both). Only :func:`build` imports torch.
 A file of the user's own (:func:`add`) and the plug-in of an installed package (an entry point of the group
 ``faceloss.losses`` that names such a file's module) are losses like those of the folder.
 """
 
-import ast
 import importlib
-import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from faceloss.errors import BadInput, unknown
-from faceloss.losses import outside
+from faceloss.losses import description, outside
+from faceloss.losses.description import FAMILIES, FIELDS, SCALE, Description, Hyperparameter
 
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
 
-SCALE = "s"  # the name that the scale has in every loss that has one to choose
-
-
-# What a docstring says line by line, besides its prose.
-FIELDS = ("Paper", "Family", "Batches", "Deviations", "Checked", "Start with")
-
-
-class Hyperparameter(NamedTuple):
-    """One keyword of a loss: its type, its default and, for names, the choices.
-
-    The type is "float", "int", "bool", "str", or "float or auto" of a scale ``s``; "auto" is :func:`resolve`'s.
-    """
-
-    type: str
-    default: float | str | None  # None: required, as nobody knows a value that suits
-    choices: tuple[str, ...] = ()
-
-
-class Description(NamedTuple):
-    """What a loss file says about itself."""
-
-    name: str
-    title: str  # one line
-    formula: str  # the first indented block
-    summary: str  # the rest of the prose
-    paper: str
-    batches: str  # "shuffled" | "identity-balanced"
-    deviations: str
-    hyperparameters: dict[str, Hyperparameter]
-    start: dict[str, float | str]  # values to start with where no default is known
-    family: str  # one of FAMILIES, or a word of your own
-    checked: str  # where the formula is from and what it was compared with
-
-
-FAMILIES = (
-    "softmax",
-    "margin",
-    "adaptive margin",
-    "class vectors",
-    "binary",
-    "pairs and triplets",
-    "centers",
-    "search",
-)
+__all__ = [
+    "FAMILIES",
+    "FIELDS",
+    "SCALE",
+    "Description",
+    "Hyperparameter",
+    "add",
+    "build",
+    "describe",
+    "names",
+    "own_names",
+    "resolve",
+]
 
 
 def names() -> tuple[str, ...]:
@@ -84,8 +54,8 @@ def add(path: str | Path) -> str:
         BadInput: it cannot be read, is no loss file, or its name is that of a loss of faceloss or of a plug-in.
     """
     file = outside.read(Path(path))
-    _refuse_collision(file.name, [*_offers(file.name, files=False), f"the file {path}"])
-    _describe(file.name, file.source, str(path))
+    _refuse_collision(file.name, _own_file(file.name), file, outside.plugins().get(file.name, ()))
+    description.describe(file.name, file.source, str(path))
     outside.hold(file)
     return file.name
 
@@ -99,17 +69,15 @@ def describe(name: str) -> Description:
     >>> describe("cosface").hyperparameters["m"]
     Hyperparameter(type='float', default=0.35, choices=())
     """
-    offers = _offers(name)
-    _refuse_collision(name, offers)
-    if not offers:
-        raise BadInput(unknown("loss", name, names()))
-    if file := outside.added().get(name):
-        return _describe(name, file.source, str(file.path))
-    if found := outside.plugins().get(name):
-        return _describe(name, outside.source(found[0]), f"{found[0].module} of {found[0].package}")
-    path = _own_file(name)
-    assert path is not None
-    return _describe(name, path.read_bytes(), path.name)
+    own, file, plugins = _own_file(name), outside.added().get(name), outside.plugins().get(name, ())
+    _refuse_collision(name, own, file, plugins)
+    if own:
+        return description.describe(name, own.read_bytes(), own.name)
+    if file:
+        return description.describe(name, file.source, str(file.path))
+    if plugins:
+        return description.describe(name, outside.source(plugins[0]), f"{plugins[0].module} of {plugins[0].package}")
+    raise BadInput(unknown("loss", name, names()))
 
 
 def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters: float | str) -> "Loss":
@@ -132,7 +100,7 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
             raise TypeError(f"{name} has no hyperparameters; given '{given}'.")
         if given not in known:
             raise TypeError(unknown(f"hyperparameter of {name}", given, known))
-        _check(given, value, known[given])
+        description.check(given, value, known[given])
     for required in (keyword for keyword, about in known.items() if about.default is None):
         if required not in hyperparameters:
             given = ", ".join(f"{keyword}={value}" for keyword, value in start.items())
@@ -141,7 +109,8 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
 
     import torch  # here, so that names() and describe() stay free of it
 
-    hyperparameters = resolve(name, dim=dim, classes=classes, **hyperparameters)
+    if hyperparameters.get(SCALE) == "auto":
+        hyperparameters = resolve(name, dim=dim, classes=classes, **hyperparameters)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if name in outside.added() or name in outside.plugins():
@@ -172,51 +141,16 @@ def resolve(name: str, *, dim: int, classes: int, **hyperparameters: float | str
     return hyperparameters | {SCALE: automatic(probe, name)}
 
 
-def _offers(name: str, *, files: bool = True) -> list[str]:
-    """Who offers a loss of that name, in words."""
-    offers = ["faceloss itself"] if _own_file(name) else []
-    if files and name in outside.added():
-        offers.append(f"the file {outside.added()[name].path}")
-    return offers + [plugin.package for plugin in outside.plugins().get(name, ())]
-
-
-def _refuse_collision(name: str, offers: list[str]) -> None:
+def _refuse_collision(
+    name: str, own: Path | None, file: outside.LossFile | None, plugins: Iterable[outside.Plugin]
+) -> None:
+    offers = ["faceloss itself"] if own else []
+    offers += [plugin.package for plugin in plugins]
+    offers += [f"the file {file.path}"] if file else []
     if len(offers) > 1:
         raise BadInput(
             f"More than one loss is named '{name}': by {' and by '.join(offers)}. Rename the file, or remove a package."
         )
-
-
-def _describe(name: str, text: str | bytes, where: str) -> Description:
-    """What the source ``text`` of the loss ``name`` says; ``where`` it is from, for people."""
-    tree = outside.parse(text, where)
-    make = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "build"), None)
-    if make is None:
-        raise BadInput(f"{where} defines no build(dim, classes, *, ...) at its top level, as a loss file must.")
-    taken = make.args
-    if len(taken.posonlyargs + taken.args) != 2 or taken.vararg or taken.kwarg or taken.defaults:
-        raise BadInput(
-            f"{where}: build must take dim, classes and, after a *, the hyperparameters; it takes "
-            f"({ast.unparse(taken)})."
-        )
-    title, formula, summary, fields = _read(ast.get_docstring(tree) or "")
-    hyperparameters = {
-        argument.arg: _hyperparameter(name, argument, default)
-        for argument, default in zip(taken.kwonlyargs, taken.kw_defaults, strict=True)
-    }
-    return Description(
-        name,
-        title,
-        formula,
-        summary,
-        paper=fields.get("Paper", ""),
-        batches=fields.get("Batches", "").rstrip("."),
-        deviations=fields.get("Deviations", ""),
-        hyperparameters=hyperparameters,
-        start=_start(where, fields.get("Start with", ""), hyperparameters),
-        family=fields.get("Family", "").rstrip("."),
-        checked=fields.get("Checked", ""),
-    )
 
 
 def _own_file(name: str) -> Path | None:
@@ -232,81 +166,4 @@ def _files() -> dict[str, Path]:
 
 
 def _defines_build(path: Path) -> bool:
-    text = path.read_text(encoding="utf-8")
-    return "def build(" in text and any(
-        isinstance(node, ast.FunctionDef) and node.name == "build" for node in ast.parse(text).body
-    )
-
-
-def _hyperparameter(loss: str, argument: ast.arg, default: ast.expr | None) -> Hyperparameter:
-    """Type, default and choices of one keyword of ``build``, from its source."""
-    kind = argument.annotation
-    if isinstance(kind, ast.Name) and (kind.id, argument.arg) == ("float", SCALE):
-        return Hyperparameter("float or auto", None if default is None else ast.literal_eval(default))
-    if default is None and isinstance(kind, ast.Name) and kind.id in ("float", "int", "bool"):
-        return Hyperparameter(kind.id, None)
-    if isinstance(default, ast.Constant | ast.UnaryOp):
-        value = ast.literal_eval(default)
-        if isinstance(kind, ast.Name) and kind.id in ("float", "int", "bool"):
-            return Hyperparameter(kind.id, value)
-        if isinstance(kind, ast.Subscript) and ast.unparse(kind.value) == "Literal":
-            return Hyperparameter("str", value, tuple(ast.literal_eval(kind.slice)))
-    raise BadInput(
-        f"{argument.arg} of the loss {loss} must be annotated as float, int, bool or Literal[...] of several strings, "
-        "and have a default written as a plain value; a number may have none and is then required."
-    )
-
-
-def _check(name: str, value: Any, known: Hyperparameter) -> None:
-    """Raises ValueError with one sentence unless ``value`` is of the type of ``known``."""
-    if known.type == "str":
-        if value not in known.choices:
-            raise ValueError(unknown(name, str(value), known.choices))
-        return
-    if value == "auto" and known.type == "float or auto":
-        return
-    types = {"float": (int, float), "float or auto": (int, float), "int": (int,), "bool": (bool,)}[known.type]
-    if not isinstance(value, types) or (isinstance(value, bool) and known.type != "bool"):
-        example = "" if known.default is None else f", for example {known.default}"
-        raise ValueError(f"{name} must be of type {known.type}{example}; given {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number; given {value}.")
-
-
-def _start(where: str, text: str, known: dict[str, Hyperparameter]) -> dict[str, float | str]:
-    """The values of ``alpha = 0.2, mode = hard; words about them``; the words begin at a semicolon or parenthesis."""
-    values: dict[str, float | str] = {}
-    for part in re.split(r"[;(]", text)[0].strip().rstrip(".").split(",") if text else []:
-        name, _, value = (side.strip() for side in part.partition("="))
-        try:
-            if name not in known:
-                raise ValueError(unknown("hyperparameter", name, known))
-            values[name] = value if known[name].type == "str" else ast.literal_eval(value)
-            _check(name, values[name], known[name])
-        except (ValueError, SyntaxError) as error:
-            raise BadInput(f"{where}: 'Start with:' should read name = value, ...; {error}") from error
-    return values
-
-
-def _read(docstring: str) -> tuple[str, str, str, dict[str, str]]:
-    """Title, first indented block, remaining prose, and the fields of :data:`FIELDS`."""
-    blocks = [block for block in docstring.split("\n\n") if block.strip()]
-    title = blocks[0].strip() if blocks else ""
-    formula, prose, fields, field = "", [], {}, ""
-    for block in blocks[1:]:
-        lines = block.splitlines()
-        if all(line.startswith("    ") for line in lines):
-            if formula:
-                prose.append(block)
-            formula = formula or "\n".join(line[4:] for line in lines)
-            continue
-        if lines[0].split(":")[0] not in FIELDS:
-            prose.append(" ".join(lines))
-            continue
-        for line in lines:
-            name, _, rest = line.partition(": ")
-            if name in FIELDS:
-                field, fields[name] = name, rest
-            else:
-                fields[field] += f" {line}"
-    return title, formula, "\n\n".join(prose), fields
+    return re.search(r"^def build\(", path.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None

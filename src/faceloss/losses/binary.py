@@ -66,7 +66,7 @@ class BinaryHead(Loss):
         self.draw_from(vectors)
         self.gradient = gradient
         self.blocks = Blocks()
-        self._scale = scale_name
+        self.scale_name = scale_name
         rows = classes if rows is None else rows
         self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
         self.bias = nn.Parameter(torch.tensor(float(bias)))
@@ -78,7 +78,7 @@ class BinaryHead(Loss):
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         numbers = self.hyperparameters()
-        s = numbers[self._scale]
+        s = numbers[self.scale_name]
         offered = {
             "weight": None if self.weight is None else self.weight.to(embeddings.dtype),
             "embeddings": embeddings,

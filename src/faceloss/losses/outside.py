@@ -4,7 +4,6 @@ A file is held by this process as it was when it was read; editing or moving it 
 plug-in is an entry point of the group ``faceloss.losses``: its name is the loss's, its value the module with ``build``.
 """
 
-import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -180,18 +179,3 @@ def in_words(error: BaseException) -> str:
         if "torch" not in Path(frame.filename).parts and not frame.filename.startswith("<")
     ]
     return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else text
-
-
-def parse(text: str | bytes, where: str) -> ast.Module:
-    """The syntax tree of a loss file.
-
-    Raises:
-        BadInput: it is not Python.
-    """
-    try:
-        return ast.parse(text)
-    except SyntaxError as error:
-        line = f" (line {error.lineno})" if error.lineno else ""
-        raise BadInput(f"{where} is not a Python file: {error.msg}{line}.") from error
-    except ValueError as error:  # null bytes
-        raise BadInput(f"{where} is not a Python file: {error}.") from error

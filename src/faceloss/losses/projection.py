@@ -10,12 +10,13 @@ Afterwards, on embeddings [N,D] and labels [N] that the net gave for the trainin
     compared = loss.embed(others)                        # [M,128], unit length
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from faceloss.losses import mining
+from faceloss.losses.core import Number
 from faceloss.losses.operations import normalize
 from faceloss.losses.tuples import TupleHead
 
@@ -58,6 +59,28 @@ class Projection(nn.Module):
 def cosine_distance(directions: Tensor) -> Tensor:
     """1 - cos between unit rows, [B,D] -> [B,B]."""
     return 1 - directions @ directions.T
+
+
+def projected(
+    dim: int,
+    classes: int,
+    *,
+    size: int,
+    mining: str,
+    term: Callable[..., Tensor],
+    hyperparameters: Mapping[str, Number],
+) -> TupleHead:
+    """The mean of ``term`` over triplets of cosine distances after a projection to ``size``; mined as MINERS says."""
+    return TupleHead(
+        dim,
+        classes,
+        project=Projection(dim, size),
+        measure=cosine_distance,
+        miner=MINERS[mining],
+        term=term,
+        reduction="mean",
+        hyperparameters=hyperparameters,
+    )
 
 
 def fit(

@@ -104,7 +104,7 @@ def _parts(loss: Loss, *, fixed: bool) -> dict[ClassHead | BinaryHead, float]:
     found: dict[ClassHead | BinaryHead, float] = {}
     for part in loss.modules():
         if isinstance(part, BinaryHead):
-            found[part] = float(part.hyperparameters()[part._scale])
+            found[part] = float(part.hyperparameters()[part.scale_name])
         elif isinstance(part, ClassHead) and isinstance(part.scale, Number):
             found[part] = float(part.hyperparameters()["s"])
         elif isinstance(part, ClassHead) and isinstance(part.scale, Learnt) and not fixed:
@@ -150,7 +150,7 @@ class _Row(NamedTuple):
 
 def _of_answers(head: BinaryHead, s: float) -> float:
     """With yes-logit A and no-logits A - G, G = s (psi - phi), the best A solves sigmoid(-A) = (K-1) sigmoid(A - G)."""
-    numbers = _numbers(head, head._scale, s)
+    numbers = _numbers(head, head.scale_name, s)
     yes = head.psi(torch.ones(1, dtype=torch.float64), numbers)
     no = head.phi(torch.full((1,), -1 / (head.classes - 1), dtype=torch.float64), numbers)
     others = head.classes - 1

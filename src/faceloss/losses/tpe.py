@@ -22,8 +22,7 @@ from torch import Tensor
 
 from faceloss.losses.core import Loss
 from faceloss.losses.operations import cross_entropy
-from faceloss.losses.projection import MINERS, Projection, cosine_distance
-from faceloss.losses.tuples import TupleHead
+from faceloss.losses.projection import projected
 
 
 def term(positive: Tensor, negative: Tensor) -> Tensor:
@@ -39,13 +38,4 @@ def build(
     mining: Literal["hard_negative", "random", "all"] = "hard_negative",
 ) -> Loss:
     """``size``: dimensions after the projection. ``mining``: see above."""
-    return TupleHead(
-        dim,
-        classes,
-        project=Projection(dim, size),
-        measure=cosine_distance,
-        miner=MINERS[mining],
-        term=term,
-        reduction="mean",
-        hyperparameters={},
-    )
+    return projected(dim, classes, size=size, mining=mining, term=term, hyperparameters={})

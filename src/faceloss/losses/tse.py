@@ -23,8 +23,7 @@ from typing import Literal
 from torch import Tensor
 
 from faceloss.losses.core import Loss, Number
-from faceloss.losses.projection import MINERS, Projection, cosine_distance
-from faceloss.losses.tuples import TupleHead
+from faceloss.losses.projection import projected
 
 
 def term(positive: Tensor, negative: Tensor, *, alpha: Tensor) -> Tensor:
@@ -41,13 +40,5 @@ def build(
     mining: Literal["hard_negative", "random", "all"] = "hard_negative",
 ) -> Loss:
     """``alpha``: margin on the cosine, in [0, 2]. ``size``: dimensions after the projection. ``mining``: see above."""
-    return TupleHead(
-        dim,
-        classes,
-        project=Projection(dim, size),
-        measure=cosine_distance,
-        miner=MINERS[mining],
-        term=term,
-        reduction="mean",
-        hyperparameters={"alpha": Number(alpha, low=0, high=2)},
-    )
+    numbers = {"alpha": Number(alpha, low=0, high=2)}
+    return projected(dim, classes, size=size, mining=mining, term=term, hyperparameters=numbers)
