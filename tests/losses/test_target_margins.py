@@ -10,6 +10,7 @@ from faceloss.losses.arcface import subtract
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.magface import easy
 from faceloss.losses.operations import add_angle
+from faceloss.losses.scores import Listed
 
 GRID = torch.linspace(0.0, math.pi, 4001, dtype=torch.float64)
 X2 = {"a": -0.25, "h": -0.4, "k": 0.9}
@@ -60,7 +61,7 @@ def margin_of(loss):
     far = torch.full((len(GRID), 5), -torch.inf, dtype=torch.float64)  # no other class is near
     seen = {
         **numbers,
-        "scores": far,
+        "scores": Listed(far),
         "hyperparameters": numbers,
         "norm": norm,
         "labels": labels,

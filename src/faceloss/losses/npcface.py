@@ -48,8 +48,8 @@ class Collaborative(nn.Module):
 
     def forward(self, cos: Tensor, scores: Scores, m: Tensor, m0: Tensor, m1: Tensor) -> Tensor:
         def both(block: Tensor) -> Tensor:
-            chosen = hard(block, cos, m).to(block.dtype)
-            return torch.stack([chosen * block, chosen])
+            chosen = hard(block, cos, m)
+            return torch.stack([torch.where(chosen, block, 0.0), chosen.to(block.dtype)])
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detached):
             summed, count = scores.total(both)  # [B]

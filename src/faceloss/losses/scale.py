@@ -18,7 +18,7 @@ batch, and Partial FC count all K classes, which takes the scale somewhat too la
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from torch import Tensor
 from faceloss.losses.binary import BinaryHead
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead, Learnt
-from faceloss.losses.scores import Change
+from faceloss.losses.scores import Listed
 
 AUTO = 0.9999
 BOUND = 0.9
@@ -126,7 +126,7 @@ def _of_classes(head: ClassHead, s: float) -> float:
         "training": False,
         "omega": cos,
         "cos": cos,
-        "scores": _Row(row),
+        "scores": Listed(row),
     }
     margin = cos if head.psi is None else head.psi(cos, **head._given("psi", seen))
     others = s * away + math.log(head.classes - 1)  # log sum exp over K - 1 equal logits
@@ -137,15 +137,6 @@ def _of_classes(head: ClassHead, s: float) -> float:
         added = s * head.extra(**head._given("extra", seen | {"margin": margin}))
         others = float(torch.logaddexp(torch.tensor(others), added))
     return float(s * margin[0]) - others
-
-
-class _Row(NamedTuple):
-    """Scores of the other classes [1,K-1], in place of :class:`faceloss.losses.scores.Scores`."""
-
-    others: Tensor
-
-    def total(self, change: Change) -> Tensor:
-        return change(self.others).sum(-1)
 
 
 def _of_answers(head: BinaryHead, s: float) -> float:

@@ -135,6 +135,16 @@ class Scores:
         return Read(value, totals.sum(0), largest.amax(0), own.amax(0))
 
 
+class Listed(NamedTuple):
+    """Scores of the other classes that are at hand [B,K-1], for those who ask a rule what it does to them."""
+
+    others: Tensor
+
+    def total(self, change: Change) -> Tensor:
+        """The sum over the other classes of ``change`` of the scores, [...,B]."""
+        return change(self.others).sum(-1)
+
+
 def read_in(loss: L, blocks: Blocks) -> L | None:
     """``loss`` itself, whose classes are read in ``blocks`` from now on; None: it has no classes to read."""
     heads = [part for part in loss.modules() if isinstance(getattr(part, "blocks", None), Blocks)]
