@@ -60,12 +60,13 @@ class Sampled(nn.Module):
             return ClassVectors(weight, labels)
         classes = len(weight)
         positive = torch.zeros(classes, dtype=torch.bool, device=labels.device)
-        positive[labels] = True
+        positive[labels[labels >= 0]] = True  # -1: a class that another process holds
         # At least one class more than one: a positive without a negative would teach nothing.
         wanted = max(round(self.rate * classes), int(positive.sum()), 2)
         order = torch.rand(classes, generator=generator("partial fc")).to(labels.device)
         chosen = torch.where(positive, 2.0, order).topk(wanted).indices.sort().values  # positives before all others
-        return ClassVectors(weight[chosen], torch.searchsorted(chosen, labels))
+        column = torch.where(labels >= 0, torch.searchsorted(chosen, labels), -1)
+        return ClassVectors(weight[chosen], column)
 
 
 class Mixed(nn.Module):
