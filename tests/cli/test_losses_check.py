@@ -38,7 +38,7 @@ def test_a_sound_file_passes_every_check(faceloss: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SOUND)
     done = faceloss("losses", "check", f"{tmp_path / 'mine.py'}(m=0.2)")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "mine: all 17 checks hold, in 1 setting." in done.stdout
+    assert "mine: all 18 checks hold, in 1 setting." in done.stdout
     assert "mine m=0.2\n  pass  output: A 0-d loss" in done.stdout
     assert "FAIL" not in done.stdout
 
@@ -66,7 +66,7 @@ def test_a_loss_that_raises_fails_with_where(faceloss: Cli, tmp_path: Path) -> N
 def test_a_built_in_loss_is_checked_by_its_name(faceloss: Cli) -> None:
     done = faceloss("losses", "check", "softmax")
     assert done.returncode == 0, done.stdout
-    assert "softmax: all 17 checks hold, in 1 setting." in done.stdout
+    assert "softmax: all 18 checks hold, in 1 setting." in done.stdout
 
 
 @pytest.mark.parametrize(

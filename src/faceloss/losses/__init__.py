@@ -11,6 +11,7 @@ import importlib
 import math
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faceloss.errors import BadInput, unknown
@@ -18,12 +19,13 @@ from faceloss.losses import outside
 
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
+    from faceloss.search.courses import Course
 
 SCALE = "s"  # the name that the scale has in every loss that has one to choose
 
 
 # What a docstring says line by line, besides its prose.
-FIELDS = ("Paper", "Family", "Batches", "Deviations", "Checked", "Start with")
+FIELDS = ("Paper", "Family", "Batches", "Course", "Deviations", "Checked", "Start with")
 
 
 class Hyperparameter(NamedTuple):
@@ -51,6 +53,7 @@ class Description(NamedTuple):
     start: dict[str, float | str]  # values to start with where no default is known
     family: str  # one of FAMILIES, or a word of your own
     checked: str  # where the formula is from and what it was compared with
+    course: str = ""  # how hyperparameters move while it trains, and why; "" if none does
 
 
 FAMILIES = (
@@ -146,8 +149,24 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
         torch.default_generator.manual_seed(seed)
         if name in outside.added() or name in outside.plugins():
             return outside.construct(name, dim, classes, hyperparameters)
-        loss: Loss = importlib.import_module(f"{__name__}.{name}").build(dim, classes, **hyperparameters)
+        loss: Loss = _module(name).build(dim, classes, **hyperparameters)
     return loss
+
+
+def course(name: str, **hyperparameters: float | str) -> "Course":
+    """How hyperparameters of the loss ``name`` move while it trains: from the share of the training done to values.
+
+    Set them before each step; ``faceloss compare`` does. They end at the ``hyperparameters``, those not given at the
+    paper's; of a loss without a course nothing moves.
+
+    >>> course("asoftmax")(0.0), course("cosface")(0.0)
+    ({'lam': 1000.0}, {})
+    """
+    from faceloss.losses import courses
+
+    known = describe(name).hyperparameters
+    values = {key: value.default for key, value in known.items() if value.default is not None} | hyperparameters
+    return courses.of(_module(name), values)
 
 
 def resolve(name: str, *, dim: int, classes: int, **hyperparameters: float | str) -> dict[str, Any]:
@@ -216,7 +235,15 @@ def _describe(name: str, text: str | bytes, where: str) -> Description:
         start=_start(where, fields.get("Start with", ""), hyperparameters),
         family=fields.get("Family", "").rstrip("."),
         checked=fields.get("Checked", ""),
+        course=fields.get("Course", ""),
     )
+
+
+def _module(name: str) -> ModuleType:
+    """The module of the loss ``name``, wherever it is from."""
+    if name in outside.added() or name in outside.plugins():
+        return outside.module(name)
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def _own_file(name: str) -> Path | None:

@@ -19,16 +19,15 @@ Checked: formula read in its released code (wy1iu/sphereface); value and gradien
 gradient against pytorch-metric-learning 2.9.
 """
 
-from torch import Tensor
-
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
-from faceloss.losses.operations import angle, falling_cos
+from faceloss.losses.lsoftmax import psi
+from faceloss.search.courses import fall
 
 
-def psi(cos: Tensor, m: Tensor, lam: Tensor) -> Tensor:
-    """(lam cos theta + psi(theta)) / (1 + lam), [B] -> [B]."""
-    return (lam * cos + falling_cos(m * angle(cos))) / (1 + lam)
+def course(progress: float, *, lam: float) -> dict[str, float]:
+    """lam falls from 1000 to its end as in the released training of 28,000 steps."""
+    return {"lam": max(lam, fall(progress, start=1000.0, speed=0.12 * 28_000, power=1.0))}
 
 
 def build(dim: int, classes: int, *, m: float = 4.0, lam: float = 5.0) -> Loss:

@@ -24,11 +24,17 @@ from torch import Tensor
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.operations import angle, falling_cos
+from faceloss.search.courses import fall
 
 
 def psi(cos: Tensor, m: Tensor, lam: Tensor) -> Tensor:
     """(lam cos theta + psi(theta)) / (1 + lam), [B] -> [B]."""
     return (lam * cos + falling_cos(m * angle(cos))) / (1 + lam)
+
+
+def course(progress: float, *, lam: float) -> dict[str, float]:
+    """lam falls from 1000 to its end as in the released example for m = 4, whose training has 30,000 steps."""
+    return {"lam": max(lam, fall(progress, start=1000.0, speed=2.5e-5 * 30_000, power=35.0))}
 
 
 def build(dim: int, classes: int, *, m: float = 4.0, lam: float = 0.0) -> Loss:
