@@ -175,7 +175,6 @@ PLANTED = [
         "min(1.0, 2 * progress)}",
         "min(1.0, 2 * progress)} if progress else {}",
     ),
-    ("course_is_sound", "nothing moves", "m * min(1.0, 2 * progress)", "m"),
     ("course_is_sound", "no dict", '{"m": m * min(1.0, 2 * progress)}', "m"),
     (
         "course_is_sound",

@@ -5,12 +5,14 @@
 
 c_j [B,K] cosine between embedding and class vector j, both normalized; psi(c) = cos(theta + m) as in ArcFace, with its
 rule "subtract" beyond pi, m in radians; s scale; alpha and sigma height and width of the weight; y [B] label.
-``gradient`` "detached" holds t_j constant, as the released code does; "exact" differentiates it.
+``gradient`` "detached" holds t_j constant, as the released code does; "exact" differentiates it. ``warmup`` is the
+share of the training over which m rises, for the reason given in ArcFace; 0 is the published setting.
 
 Paper: Liu et al., "Towards Flops-constrained Face Recognition", ICCV Workshops 2019; defaults of the public code.
 Family: adaptive margin.
 Batches: shuffled.
-Deviations: none.
+Course: m rises from 0 to its value in a straight line over the first half (``warmup``) of the training.
+Deviations: ``warmup`` is ours.
 Checked: formula read in public code (JDAI-CV/FaceX-Zoo); value and gradient against loops in its test.
 """
 
@@ -20,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from faceloss.losses.arcface import course as course
 from faceloss.losses.arcface import subtract
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
@@ -45,9 +48,14 @@ def build(
     m: float = 0.5,
     alpha: float = 1.2,
     sigma: float = 2.0,
+    warmup: float = 0.5,
     gradient: Literal["detached", "exact"] = "detached",
 ) -> Loss:
-    """``s``: scale, above 0. ``m``: radians, in [0, pi]. ``alpha``, ``sigma``: above 0. ``gradient``: see above."""
+    """``s``: scale, above 0. ``m``: radians, in [0, pi]. ``alpha``, ``sigma``: above 0. ``warmup``: in [0, 1].
+
+    ``gradient``: see above.
+    """
+    Number(warmup, low=0, high=1).check("warmup")
     return ClassHead(
         dim,
         classes,

@@ -30,4 +30,4 @@ def fall(progress: float, *, start: float, speed: float, power: float) -> float:
     >>> fall(0.5, start=1000.0, speed=2.0, power=3.0)
     125.0
     """
-    return start * (1 + speed * progress) ** -power
+    return start / float((1 + speed * progress) ** power)
