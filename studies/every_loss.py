@@ -33,7 +33,14 @@ HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records"
 NAME = "every_loss"
 
-PUBLISHED = ("combined(warmup=0)", "subcenter_arcface(warmup=0)")  # what the warm-up of these is there for
+PUBLISHED = (  # as these are published; why they are not so by default
+    "arcface(warmup=0)",
+    "arcnegface(warmup=0)",
+    "combined(warmup=0)",
+    "elasticface(warmup=0)",
+    "vpl(warmup=0)",
+    "subcenter_arcface(gradient=exact)",
+)
 
 CELLS = (("eer", None), ("tar", 1e-3))
 CLEARLY = -0.05  # an EER that is lower by more than this, wherever in the interval of the difference
@@ -97,18 +104,20 @@ def _row(kind: str, label: str, seeds: list[int], value: float, low: float, high
 
 
 def keep(runs: Path, kept: Path, chosen: Study) -> None:
-    """Keep what the table and the page's tables are made of; curves and epochs of 130 runs would be megabytes."""
+    """Keep what the table is made of; all curves and epochs of so many runs would be megabytes."""
     kept.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in (runs / "records.jsonl").read_text().splitlines()]
-    rows = [
-        row
-        for row in rows
-        if row["kind"] not in ("curve", "epoch") and ("metric" not in row or (row["metric"], row["at"]) in CELLS)
-    ]
+    rows = [row for row in rows if _is_kept(row, chosen.recipe.epochs)]
     write = {"records.jsonl": rows, "untrained.jsonl": against_untrained(runs, chosen)}
     for name, records in write.items():
         (kept / name).write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in records))
     (kept / "costs.jsonl").write_bytes((runs / "costs.jsonl").read_bytes())
+
+
+def _is_kept(row: dict[str, Any], epochs: int) -> bool:
+    if row["kind"] in ("curve", "epoch"):
+        return row["kind"] == "epoch" and row["epoch"] == epochs
+    return "metric" not in row or (row["metric"], row["at"]) in CELLS
 
 
 def table(kept: Path) -> str:
@@ -119,9 +128,9 @@ def table(kept: Path) -> str:
     gains = {row["label"]: row for row in beside if row["kind"] == "difference"}
     nets = next(row for row in beside if row["kind"] == "summary")
     lines = [
-        "| loss | EER | TAR at FAR 1e-3 | EER minus the untrained nets' | learnt | seeds | remark |",
-        "| --- " * 7 + "|",
-        f"| the nets untrained | {_cell(nets)} | - | - | - | {len(nets['seeds'])} | before the first step |",
+        "| loss | EER | TAR at FAR 1e-3 | EER minus the untrained nets' | learnt | angle | seeds | remark |",
+        "| --- " * 8 + "|",
+        f"| the nets untrained | {_cell(nets)} | - | - | - | - | {len(nets['seeds'])} | before the first step |",
     ]
     for label in dict.fromkeys(row["label"] for row in rows if row["kind"] == "run"):
         runs = [row for row in rows if row["kind"] == "run" and row["label"] == label]
@@ -134,6 +143,7 @@ def table(kept: Path) -> str:
             _cell(shown.get((label, "tar"))),
             f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else "-",
             learnt(gain, len(lost)),
+            _angle([row for row in rows if row["kind"] == "epoch" and row["label"] == label]),
             str(len(runs)),
             "; ".join(remarks) or runs[0]["batches"],
         ]
@@ -149,6 +159,11 @@ def learnt(gain: dict[str, Any] | None, lost: int) -> str:
     if gain is None or lost or gain["high"] >= 0:
         return "no"
     return "clearly" if gain["high"] < CLEARLY else "yes"
+
+
+def _angle(epochs: list[dict[str, Any]]) -> str:
+    """Over how many degrees the training images end from their own class, mean over seeds."""
+    return f"{np.mean([row['target_angle'] for row in epochs]):.0f}°" if epochs else "-"
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -73,3 +73,35 @@ def test_in_words():
         "m = 0, 0.03, 0.06, 0.15, 0.3, 0.3, 0.3; s = 1000, 1000, 1000, 1000, 1000, 1000, 1000 "
         "after 0, 5, 10, 25, 50, 75, 100 % of the training"
     )
+
+
+WARM = {
+    "arcface": {"m": 0.5},
+    "arcnegface": {"m": 0.5},
+    "combined": {"m1": 1.2, "m2": 0.3, "m3": 0.2},
+    "elasticface": {"m": 0.5, "sd": 0.05},
+    "vpl": {"m": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", WARM)
+def test_a_margin_warms_up_in_a_straight_line(name):
+    ends = WARM[name]
+    course = losses.course(name, warmup=0.4, **ends)
+    none = {key: 1.0 if key == "m1" else 0.0 for key in ends}
+    assert course(0.0) == none
+    assert course(0.1) == pytest.approx({key: none[key] + 0.25 * (end - none[key]) for key, end in ends.items()})
+    for progress in (0.4, 0.7, 1.0):
+        assert course(progress) == pytest.approx(ends)
+    assert losses.course(name, warmup=0, **ends)(0.0) == pytest.approx(ends)
+    assert losses.course(name)(0.25) != losses.course(name)(0.5) == losses.course(name)(0.75)
+
+
+def test_all_that_warm_up_are_tested_above():
+    assert set(WARM) == {name for name in losses.own_names() if "warmup" in losses.describe(name).hyperparameters}
+
+
+@pytest.mark.parametrize("name", WARM)
+def test_a_warm_up_longer_than_the_training_is_refused(name):
+    with pytest.raises(ValueError, match="warmup must be"):
+        losses.build(name, dim=4, classes=3, warmup=1.5)
