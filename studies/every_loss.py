@@ -38,7 +38,6 @@ PUBLISHED = (  # as these are published; why they are not so by default
     "arcnegface(warmup=0)",
     "combined(warmup=0)",
     "elasticface(warmup=0)",
-    "npcface(warmup=0)",
     "vpl(warmup=0)",
     "subcenter_arcface(gradient=exact)",
 )

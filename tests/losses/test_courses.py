@@ -80,7 +80,6 @@ WARM = {
     "arcnegface": {"m": 0.5},
     "combined": {"m1": 1.2, "m2": 0.3, "m3": 0.2},
     "elasticface": {"m": 0.5, "sd": 0.05},
-    "npcface": {"m": 0.5, "m0": 0.4, "m1": 0.2, "t": 1.1, "a": 0.2},
     "vpl": {"m": 0.5},
 }
 
@@ -89,8 +88,7 @@ WARM = {
 def test_a_margin_warms_up_in_a_straight_line(name):
     ends = WARM[name]
     course = losses.course(name, warmup=0.4, **ends)
-    factors = {"combined": {"m1"}, "npcface": {"t"}}  # which mean nothing at 1
-    none = {key: 1.0 if key in factors.get(name, ()) else 0.0 for key in ends}
+    none = {key: 1.0 if key == "m1" else 0.0 for key in ends}
     assert course(0.0) == none
     assert course(0.1) == pytest.approx({key: none[key] + 0.25 * (end - none[key]) for key, end in ends.items()})
     for progress in (0.4, 0.7, 1.0):

@@ -7,19 +7,15 @@
 c_j [B,K] cosine between embedding and class vector j, both normalized; theta_y angle to the own one; s scale; m, m0
 and m1 in radians; t factor and a shift of the hard; y [B] label. ``target`` "easy" takes the margin only where cos
 theta_y > 0, as that implementation does: psi jumps up at 90 degrees. "subtract" takes it always, with the rule of
-ArcFace beyond pi. ``gradient`` "detached" holds h constant, as there; "exact" differentiates it. ``warmup`` is the
-share of the training over which margins and raises grow: from scratch samples start near 90 degrees, and beyond it the
-own class pulls with slope 1 and the hard ones push with slope t. 0 is the published setting.
+ArcFace beyond pi. ``gradient`` "detached" holds h constant, as there; "exact" differentiates it.
 
 Paper: Zeng et al., "NPCFace: Negative-Positive Collaborative Training for Large-scale Face Recognition", 2020 (arXiv
 2007.10172); formula and defaults as in the implementation in FaceX-Zoo, by two of its authors, whose training
 configuration has s = 32 and m = 0.35.
 Family: adaptive margin.
 Batches: shuffled.
-Course: m, m0, m1 and a go from 0 and t goes from 1 to their values in a straight line over the first half (``warmup``)
-of the training.
-Deviations: ``warmup`` is ours. Beyond theta_y + m = pi, "hard" is measured against the rule "subtract" of ArcFace,
-there against cos(theta_y + m). The paper's text was not at hand.
+Deviations: beyond theta_y + m = pi, "hard" is measured against the rule "subtract" of ArcFace, there against
+cos(theta_y + m). The paper's text was not at hand.
 Checked: formula read in public code (JDAI-CV/FaceX-Zoo, by two of its authors); value and gradient against loops in its
 test.
 """
@@ -34,7 +30,6 @@ from faceloss.losses.arcface import subtract
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.magface import easy
-from faceloss.search.courses import rise
 
 
 def hard(scores: Tensor, cos: Tensor, m: Tensor) -> Tensor:
@@ -62,12 +57,6 @@ def raise_hard(scores: Tensor, cos: Tensor, m: Tensor, t: Tensor, a: Tensor) -> 
     return torch.where(hard(scores, cos, m), t * scores + a, scores)
 
 
-def course(progress: float, *, m: float, m0: float, m1: float, t: float, a: float, warmup: float) -> dict[str, float]:
-    """Margins and raises grow from nothing in a straight line, over the first share ``warmup`` of the training."""
-    share = rise(progress, over=warmup)
-    return {"m": share * m, "m0": share * m0, "m1": share * m1, "t": 1 + share * (t - 1), "a": share * a}
-
-
 def build(
     dim: int,
     classes: int,
@@ -78,15 +67,10 @@ def build(
     m1: float = 0.2,
     t: float = 1.1,
     a: float = 0.2,
-    warmup: float = 0.5,
     target: Literal["easy", "subtract"] = "easy",
     gradient: Literal["detached", "exact"] = "detached",
 ) -> Loss:
-    """``s``: above 0. ``m``: in [0, pi]. ``m0``, ``m1``: in [0, pi/2]. ``t``: at least 1. ``a``: at least 0.
-
-    ``warmup``: in [0, 1]. The rest: see above.
-    """
-    Number(warmup, low=0, high=1).check("warmup")
+    """``s``: above 0. ``m``: in [0, pi]. ``m0``, ``m1``: in [0, pi/2]. ``t``: at least 1. ``a``: at least 0."""
     return ClassHead(
         dim,
         classes,
