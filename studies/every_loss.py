@@ -128,9 +128,9 @@ def table(kept: Path) -> str:
     gains = {row["label"]: row for row in beside if row["kind"] == "difference"}
     nets = next(row for row in beside if row["kind"] == "summary")
     lines = [
-        "| loss | EER | TAR at FAR 1e-3 | EER minus the untrained nets' | learnt | angle | seeds | remark |",
-        "| --- " * 8 + "|",
-        f"| the nets untrained | {_cell(nets)} | - | - | - | - | {len(nets['seeds'])} | before the first step |",
+        "| loss | EER | TAR, FAR 1e-3 | EER minus the untrained nets' | learnt | recognized | angle | seeds | remark |",
+        "| --- " * 9 + "|",
+        f"| the nets untrained | {_cell(nets)} | - | - | - | - | - | {len(nets['seeds'])} | before the first step |",
     ]
     for label in dict.fromkeys(row["label"] for row in rows if row["kind"] == "run"):
         runs = [row for row in rows if row["kind"] == "run" and row["label"] == label]
@@ -143,7 +143,7 @@ def table(kept: Path) -> str:
             _cell(shown.get((label, "tar"))),
             f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else "-",
             learnt(gain, len(lost)),
-            _angle([row for row in rows if row["kind"] == "epoch" and row["label"] == label]),
+            *_training([row for row in rows if row["kind"] == "epoch" and row["label"] == label]),
             str(len(runs)),
             "; ".join(remarks) or runs[0]["batches"],
         ]
@@ -161,9 +161,12 @@ def learnt(gain: dict[str, Any] | None, lost: int) -> str:
     return "clearly" if gain["high"] < CLEARLY else "yes"
 
 
-def _angle(epochs: list[dict[str, Any]]) -> str:
-    """Over how many degrees the training images end from their own class, mean over seeds."""
-    return f"{np.mean([row['target_angle'] for row in epochs]):.0f}°" if epochs else "-"
+def _training(epochs: list[dict[str, Any]]) -> tuple[str, str]:
+    """Share of the training images recognized in the last epoch, and their angle to their own class; mean of seeds."""
+    if not epochs:
+        return "-", "-"
+    share, angle = (np.mean([row[name] for row in epochs]) for name in ("accuracy", "target_angle"))
+    return f"{share:.2f}", f"{angle:.0f}°"
 
 
 def _cell(row: dict[str, Any] | None) -> str:

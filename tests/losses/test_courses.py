@@ -69,8 +69,9 @@ def test_one_that_asks_for_what_there_is_not_is_refused(tmp_path):
 
 def test_in_words():
     assert courses.in_words(losses.course("cosface")) == ""
-    assert courses.in_words(lambda progress: {"m": 0.3 * min(1.0, 2 * progress), "s": 1000.0}) == (
-        "m = 0, 0.03, 0.06, 0.15, 0.3, 0.3, 0.3; s = 1000, 1000, 1000, 1000, 1000, 1000, 1000 "
+    assert courses.in_words(losses.course("arcface", warmup=0)) == ""
+    assert courses.in_words(lambda progress: {"m": 0.3 * min(1.0, 2 * progress), "n": 1.0, "s": 1000 * progress}) == (
+        "m = 0, 0.03, 0.06, 0.15, 0.3, 0.3, 0.3; s = 0, 50, 100, 250, 500, 750, 1000 "
         "after 0, 5, 10, 25, 50, 75, 100 % of the training"
     )
 

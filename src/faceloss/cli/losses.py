@@ -136,7 +136,8 @@ def _course(facts: "Description", given: dict[str, Any]) -> list[str]:
     from faceloss.losses.courses import in_words
 
     values = in_words(room.course(facts.name, **given))
-    return [_hang("Course: ", f"{facts.course} Here {values}.", 2)]
+    said = f"Here {values}." if values else "At these hyperparameters nothing moves."
+    return [_hang("Course: ", f"{facts.course} {said}", 2)]
 
 
 def _hang(start: str, text: str, indent: int | None = None) -> str:

@@ -29,12 +29,13 @@ def of(module: ModuleType, values: Mapping[str, float | str]) -> Course:
 
 
 def in_words(course: Course) -> str:
-    """The values that a course goes through, "" for none.
+    """The values that a course goes through, "" where nothing moves.
 
     >>> in_words(lambda progress: {"m": 0.5 * progress})
     'm = 0, 0.025, 0.05, 0.125, 0.25, 0.375, 0.5 after 0, 5, 10, 25, 50, 75, 100 % of the training'
     """
     points = [course(progress) for progress in SHOWN]
-    rows = [f"{name} = {', '.join(f'{point[name]:.4g}' for point in points)}" for name in points[0]]
+    moving = [name for name in points[0] if len({point[name] for point in points}) > 1]
+    rows = [f"{name} = {', '.join(f'{point[name]:.4g}' for point in points)}" for name in moving]
     shares = ", ".join(f"{100 * progress:g}" for progress in SHOWN)
     return f"{'; '.join(rows)} after {shares} % of the training" if rows else ""
