@@ -78,7 +78,7 @@ def test_in_words():
 
 WARM = {
     "arcface": {"m": 0.5},
-    "arcnegface": {"m": 0.5},
+    "arcnegface": {"m": 0.5, "alpha": 1.2},
     "combined": {"m1": 1.2, "m2": 0.3, "m3": 0.2},
     "elasticface": {"m": 0.5, "sd": 0.05},
     "vpl": {"m": 0.5},
@@ -89,7 +89,7 @@ WARM = {
 def test_a_margin_warms_up_in_a_straight_line(name):
     ends = WARM[name]
     course = losses.course(name, warmup=0.4, **ends)
-    none = {key: 1.0 if key == "m1" else 0.0 for key in ends}
+    none = {key: 1.0 if key in ("m1", "alpha") else 0.0 for key in ends}
     assert course(0.0) == none
     assert course(0.1) == pytest.approx({key: none[key] + 0.25 * (end - none[key]) for key, end in ends.items()})
     for progress in (0.4, 0.7, 1.0):

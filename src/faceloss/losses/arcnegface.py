@@ -6,12 +6,14 @@
 c_j [B,K] cosine between embedding and class vector j, both normalized; psi(c) = cos(theta + m) as in ArcFace, with its
 rule "subtract" beyond pi, m in radians; s scale; alpha and sigma height and width of the weight; y [B] label.
 ``gradient`` "detached" holds t_j constant, as the released code does; "exact" differentiates it. ``warmup`` is the
-share of the training over which m rises, for the reason given in ArcFace; 0 is the published setting.
+share of the training over which m and alpha rise: from scratch samples start near 90 degrees, where a margin lowers the
+pull of the own class (see ArcFace) and an alpha above 1 raises the push of the others. 0 is the published setting.
 
 Paper: Liu et al., "Towards Flops-constrained Face Recognition", ICCV Workshops 2019; defaults of the public code.
 Family: adaptive margin.
 Batches: shuffled.
-Course: m rises from 0 to its value in a straight line over the first half (``warmup``) of the training.
+Course: m rises from 0 and alpha from 1 to their values in a straight line over the first half (``warmup``) of the
+training.
 Deviations: ``warmup`` is ours.
 Checked: formula read in public code (JDAI-CV/FaceX-Zoo); value and gradient against loops in its test.
 """
@@ -22,10 +24,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from faceloss.losses.arcface import course as course
 from faceloss.losses.arcface import subtract
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
+from faceloss.search.courses import rise
 
 
 def weigh(scores: Tensor, margin: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -38,6 +40,12 @@ def weigh_detached(scores: Tensor, margin: Tensor, alpha: Tensor, sigma: Tensor)
     """t c + t - 1 with t held constant, [B,K] -> [B,K]."""
     t = alpha * torch.exp(-(scores - margin.unsqueeze(1)).square() / sigma).detach()
     return t * scores + t - 1
+
+
+def course(progress: float, *, m: float, alpha: float, warmup: float) -> dict[str, float]:
+    """m rises from 0 and alpha from 1 in a straight line, over the first share ``warmup`` of the training."""
+    share = rise(progress, over=warmup)
+    return {"m": share * m, "alpha": 1 + share * (alpha - 1)}
 
 
 def build(
