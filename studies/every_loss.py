@@ -27,6 +27,7 @@ from faceloss.compare.run import build_state, embedder
 from faceloss.compare.study import Run, Study, competitors, expand, plan
 from faceloss.errors import FacelossError
 from faceloss.evaluate import paired_difference, summary
+from faceloss.losses import describe
 from faceloss.progress import Progress
 
 HERE = Path(__file__).resolve().parent
@@ -145,7 +146,7 @@ def table(kept: Path) -> str:
             learnt(gain, len(lost)),
             *_training([row for row in rows if row["kind"] == "epoch" and row["label"] == label]),
             str(len(runs)),
-            "; ".join(remarks) or runs[0]["batches"],
+            "; ".join([*_remarks(runs[0]), *remarks]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -167,6 +168,15 @@ def _training(epochs: list[dict[str, Any]]) -> tuple[str, str]:
         return "-", "-"
     share, angle = (np.mean([row[name] for row in epochs]) for name in ("accuracy", "target_angle"))
     return f"{share:.2f}", f"{angle:.0f}°"
+
+
+def _remarks(run: dict[str, Any]) -> list[str]:
+    """What sets this row apart: batches by identity, and a course that it follows."""
+    balanced = ["identity-balanced batches"] if run["batches"] == "identity-balanced" else []
+    if "warmup" in run["hyperparameters"]:
+        warm = run["hyperparameters"]["warmup"]
+        return [*balanced, f"margin warms up over {100 * warm:g} %" if warm else "as published"]
+    return [*balanced, *(["annealed, as published"] if describe(run["loss"]).course else [])]
 
 
 def _cell(row: dict[str, Any] | None) -> str:
