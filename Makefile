@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench faces study clean
+.PHONY: install compare test check docs bench faces study every-loss clean
 
 install: $(STAMP)
 
@@ -38,6 +38,10 @@ bench: install
 FACES ?= ../shared/data
 study: install
 	$(BIN)/python studies/real_faces.py --faces $(FACES)
+
+# Does every loss train? All of them, three seeds, on the built-in faces; about 75 minutes of one core.
+every-loss: install
+	$(BIN)/python studies/every_loss.py
 
 # Render the built-in faces anew (an hour of one core); needs the extra `faces`.
 faces: install

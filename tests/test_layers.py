@@ -13,6 +13,7 @@ ORDER = [
     "threads",
     "data",
     "nets",
+    "search",
     "losses",
     "checks",
     "train",
@@ -29,12 +30,19 @@ ONLY = {
     "threads": set(),
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
-    "losses": {"errors"},
-    "checks": {"errors", "losses"},
+    "search": {"errors"},
+    "losses": {"errors", "search"},
+    "checks": {"errors", "losses", "search"},
     "evaluate": {"errors"},
     "report": {"errors", "files"},
 }
-NEVER = {"evaluate": {"torch", "PIL", "matplotlib"}, "report": {"torch", "PIL"}, "data": {"torch"}, "cli": {"PIL"}}
+NEVER = {
+    "search": {"torch"},
+    "evaluate": {"torch", "PIL", "matplotlib"},
+    "report": {"torch", "PIL"},
+    "data": {"torch"},
+    "cli": {"PIL"},
+}
 
 
 def imports(source: str) -> list[str]:

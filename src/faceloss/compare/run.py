@@ -105,6 +105,7 @@ def execute(
                 epochs,
                 study.recipe,
                 seed=run.seed,
+                course=losses.course(run.competitor.loss, **run.competitor.hyperparameters),
                 save=lambda state: checkpoint.save(folder, "checkpoint", state.tensors(), state.facts()),
                 stop=stop,
                 observe=lambda state: observe(embedder(state, study), bench.val),

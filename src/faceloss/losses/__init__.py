@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from faceloss.errors import BadInput, unknown
@@ -19,6 +20,7 @@ from faceloss.losses.description import FAMILIES, FIELDS, SCALE, Description, Hy
 
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
+    from faceloss.search.courses import Course
 
 __all__ = [
     "FAMILIES",
@@ -28,6 +30,7 @@ __all__ = [
     "Hyperparameter",
     "add",
     "build",
+    "course",
     "describe",
     "names",
     "own_names",
@@ -115,8 +118,24 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
         torch.default_generator.manual_seed(seed)
         if name in outside.added() or name in outside.plugins():
             return outside.construct(name, dim, classes, hyperparameters)
-        loss: Loss = importlib.import_module(f"{__name__}.{name}").build(dim, classes, **hyperparameters)
+        loss: Loss = _module(name).build(dim, classes, **hyperparameters)
     return loss
+
+
+def course(name: str, **hyperparameters: float | str) -> "Course":
+    """How hyperparameters of the loss ``name`` move while it trains: from the share of the training done to values.
+
+    Set them before each step; ``faceloss compare`` does. They end at the ``hyperparameters``, those not given at the
+    paper's; of a loss without a course nothing moves.
+
+    >>> course("asoftmax")(0.0), course("cosface")(0.0)
+    ({'lam': 1000.0}, {})
+    """
+    from faceloss.losses import courses
+
+    known = describe(name).hyperparameters
+    values = {key: value.default for key, value in known.items() if value.default is not None} | hyperparameters
+    return courses.of(_module(name), values)
 
 
 def resolve(name: str, *, dim: int, classes: int, **hyperparameters: float | str) -> dict[str, Any]:
@@ -151,6 +170,13 @@ def _refuse_collision(
         raise BadInput(
             f"More than one loss is named '{name}': by {' and by '.join(offers)}. Rename the file, or remove a package."
         )
+
+
+def _module(name: str) -> ModuleType:
+    """The module of the loss ``name``, wherever it is from."""
+    if name in outside.added() or name in outside.plugins():
+        return outside.module(name)
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def _own_file(name: str) -> Path | None:

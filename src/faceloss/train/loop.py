@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from faceloss.data.keys import key
 from faceloss.losses.outside import in_words
+from faceloss.search.courses import Course, constant
 from faceloss.train.schedule import learning_rate
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -80,6 +81,7 @@ def train(
     *,
     seed: int,
     save: Callable[[State], None],
+    course: Course = constant,
     stop: Callable[[], bool] = lambda: False,
     observe: Callable[[State], dict[str, float]] = lambda state: {},
     show: Callable[[State, int, dict[str, float]], None] = lambda state, total, now: None,
@@ -88,6 +90,7 @@ def train(
 
     Args:
         epochs: hands out the batches of an epoch and their augmented images.
+        course: tells from the share of the steps done what hyperparameters of the loss are.
         save: keeps the state; called after every epoch and every ``recipe.checkpoint_seconds`` inside one.
         stop: asked after each step; True saves the state and raises :class:`Stopped`.
         observe: measures the network after an epoch, e.g. on the validation identities; goes into the history.
@@ -119,6 +122,7 @@ def train(
                 embeddings = state.net(images)
             state.loss.key(seed, state.step)
             with blamed_on_the_loss():
+                state.loss.set_hyperparameters(course(state.step / total))
                 output = state.loss(embeddings.float(), labels)
                 statistics = {"loss": output.loss.item(), **{k: v.item() for k, v in output.statistics.items()}}
             if not math.isfinite(statistics["loss"]):
