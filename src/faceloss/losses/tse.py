@@ -29,7 +29,7 @@ from faceloss.losses.tuples import TupleHead
 
 def term(positive: Tensor, negative: Tensor, *, alpha: Tensor) -> Tensor:
     """max(0, alpha + d(a,p) - d(a,n)) of distances d = 1 - a'.x', [T] -> [T]."""
-    return (alpha + positive - negative).clamp_min(0)
+    return (alpha + positive - negative).relu()
 
 
 def build(
