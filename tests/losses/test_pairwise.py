@@ -36,15 +36,20 @@ def of_kind(kind):
     return torch.nn.functional.normalize(rows)
 
 
+@pytest.mark.parametrize("picked", [0.01, 1.0])
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["apart", "two of each", "equal twins", "one direction", "two spots"])
-def test_value_and_gradient_are_those_of_differences(kind, dtype, measure):
-    """Each distance, the small ones too, to its own relative accuracy; in float32 too."""
+def test_value_and_gradient_are_those_of_differences(kind, dtype, measure, picked):
+    """Each distance, the small ones too, to its own relative accuracy; the gradient of all and of a few of them."""
     rows = of_kind(kind).to(dtype)
     exact = rows.double().clone().requires_grad_()
     wanted = direct(exact, measure is distances)
     slopes = torch.randn(24, 24, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    kept = torch.rand(24, 24, generator=torch.Generator().manual_seed(3)) < picked
+    kept[0, 1:3] = True
+    assert (int(kept.sum()) <= pairwise.FEW * 24**2) == (picked < 1)
+    slopes *= kept
     wanted.backward(slopes)
     assert (wanted > 0).sum() >= 24 * 22
     given = rows.clone().requires_grad_()
@@ -94,14 +99,16 @@ def test_distances_of_duplicates_are_zero_with_zero_slope(measure, dtype):
     assert torch.isfinite(rows.grad).all()
 
 
-@pytest.mark.parametrize("length", [1e-18, 1e18])
-def test_lengths_whose_squares_overflow_or_vanish_stay_finite(length):
+@pytest.mark.parametrize("length", [1e-30, 1e-18, 1e18, 1e30])
+def test_lengths_whose_squares_overflow_or_vanish(length):
+    """As torch.cdist has it: what vanishes is 0, what overflows infinite, and gradients are numbers."""
     rows = (length * torch.randn(6, 8, generator=torch.Generator().manual_seed(0))).requires_grad_()
     matrix = distances(rows)
-    matrix.sum().backward()
-    assert torch.isfinite(matrix).all()
-    assert torch.isfinite(rows.grad).all()
-    assert matrix[0, 1] > 0
+    torch.testing.assert_close(matrix, torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist"))
+    assert bool(matrix[0, 1] > 0) == (length > 1e-20)
+    for chosen in (matrix[:1, :3], matrix):
+        (gradient,) = torch.autograd.grad(chosen.sum(), rows, retain_graph=True)
+        assert torch.isfinite(gradient).all()
 
 
 def test_distances_agree_with_loops(batch):
