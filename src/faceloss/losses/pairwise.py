@@ -16,7 +16,7 @@ CLOSE = 1 / 8  # of the squared length: beyond, cancellation costs less than a f
 MOST_CLOSE = 1 / 16  # of the pairs of a block; with more of them the direct way is the faster one
 FEW = 1 / 64  # of all pairs have a gradient where a miner has picked; taking them one by one is faster then
 BLOCK = 2**18  # numbers of a block: 1 MiB of float32 stays in the cache of a CPU core
-GPU_BLOCK = 2**25  # enough to fill a GPU
+GPU_BLOCK = 2**24  # enough to fill a GPU; sums of so many ones are still exact in float32
 
 
 def row_blocks(rows: int, columns: int, device: torch.device) -> Iterator[slice]:

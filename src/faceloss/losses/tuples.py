@@ -121,21 +121,19 @@ def total_of_all(
     groups, apart, inputs = identities(labels), distances.detach(), [distances, *parameters]
     wanted = torch.is_grad_enabled() and any(given.requires_grad for given in inputs)
     gradients = [torch.zeros_like(given) for given in inputs] if wanted else []
-    value = torch.zeros((), dtype=torch.float64, device=distances.device)
-    above, number = torch.zeros(2, dtype=torch.int64, device=distances.device)
+    value, above, number = torch.zeros(3, dtype=torch.float64, device=distances.device)
     for block in row_blocks(len(tuples.anchor), len(labels), labels.device):
         anchor, positive = tuples.anchor[block], tuples.positive[block]
         near = apart[anchor, positive].unsqueeze(1).requires_grad_(wanted)  # [p,1]
-        far = apart[anchor].requires_grad_(wanted)  # [p,B]
+        far = apart.index_select(0, anchor).requires_grad_(wanted)  # [p,B]
         kept = torch.ones_like(far)  # 1 where there is a triplet, else 0
         if tuples.farther:
-            kept = (far.detach() > near.detach()).to(kept.dtype)
+            torch.gt(far.detach(), near.detach(), out=kept)
         kept[groups.of(anchor)] = 0
         with torch.set_grad_enabled(wanted):
             values = term(near.expand_as(far), far)  # [p,B]
         seen = values.detach() * kept
-        value = value + seen.sum().double()
-        above, number = above + (seen > 0).count_nonzero(), number + kept.count_nonzero()
+        value, above, number = value + seen.sum(), above + seen.gt_(0).sum(), number + kept.sum()
         if wanted:
             leaves = [near, far, *parameters]
             of_near, of_far, *of_parameters = torch.autograd.grad(values, leaves, kept, materialize_grads=True)
