@@ -2,8 +2,8 @@
 
     python benchmarks/batch6400.py        (about 50 seconds)
 
-The batch of a student's comparison of losses on face embeddings: 41 million distances, 123 million triplets. There is no
-peer: pytorch-metric-learning lists such triplets in a Python loop, 3 GB of indices, and its distance-weighted miner
+The batch of a student's comparison of losses on face embeddings: 41 million distances, 123 million triplets. There is
+no peer: pytorch-metric-learning lists such triplets in a Python loop, 3 GB of indices, and its distance-weighted miner
 copies its weights, 156 MiB, once for each identity, which takes many minutes.
 
 Printed are medians of CPU seconds, the peak of extra memory, and the relative error of loss and gradient against the
