@@ -306,6 +306,8 @@ def test_distance_weighted_takes_any_cutoff(cutoff):
     """Beyond sqrt 2 weights rise again; at 2 the density is 0."""
     labels = torch.arange(40) // 2
     distances = torch.rand(40, 40, generator=generator(), dtype=torch.float64) * 2
+    distances[:, :6] = 2.0
+    distances[:6, 10] = 2.0
     for dim in (3, 8, 512):
         anchor, _, negative = mining.distance_weighted(distances, labels, generator(), dim=dim, cutoff=cutoff)
         assert len(anchor) == 40
@@ -320,5 +322,7 @@ def test_distance_weighted_survives_512_dimensions(dtype):
     distances = torch.full((6, 6), 1.45, dtype=dtype)
     distances[0, 2] = distances[2, 0] = 0.3
     distances[4, 3] = distances[3, 4] = 1.39
-    anchor, _, negative = mining.distance_weighted(distances, labels, generator(), dim=512)
-    assert dict(zip(anchor.tolist(), negative.tolist(), strict=True)) == {0: 2, 2: 0, 3: 4, 4: 3}
+    distances[4, 2] = 1.0  # of two that are far, for the closest of the batch, the closer one weighs e^100 more
+    for seed in range(20):
+        anchor, _, negative = mining.distance_weighted(distances, labels, generator(seed), dim=512)
+        assert dict(zip(anchor.tolist(), negative.tolist(), strict=True)) == {0: 2, 2: 0, 3: 4, 4: 2}

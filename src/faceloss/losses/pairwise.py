@@ -22,7 +22,7 @@ GPU_BLOCK = 2**24  # enough to fill a GPU; sums of so many ones are still exact 
 def row_blocks(rows: int, columns: int, device: torch.device) -> Iterator[slice]:
     """Slices of ``rows``, in order, such that a block [b,columns] has at most :data:`BLOCK` numbers, or one row."""
     size = max(1, (BLOCK if device.type == "cpu" else GPU_BLOCK) // max(columns, 1))
-    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+    return (slice(start, start + size) for start in range(0, rows, size))
 
 
 def distances(vectors: Tensor) -> Tensor:
