@@ -11,9 +11,9 @@ from faceloss.errors import BadInput
 from faceloss.losses.core import Loss, LossOutput, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.mining import Pairs
-from faceloss.losses.operations import distances
+from faceloss.losses.pairwise import distances
 from faceloss.losses.sums import SumLoss, Term
-from faceloss.losses.tuples import TupleHead, reduce
+from faceloss.losses.tuples import TupleHead, total
 
 
 def test_names_and_descriptions_need_no_torch():
@@ -21,7 +21,7 @@ def test_names_and_descriptions_need_no_torch():
 import sys
 from faceloss import losses
 assert {"softmax", "arcface", "triplet"} <= set(losses.names())
-assert not {"core", "heads", "mining", "operations", "sums", "tuples"} & set(losses.names())
+assert not {"core", "heads", "mining", "operations", "pairwise", "sums", "tuples"} & set(losses.names())
 for name in losses.names():
     losses.describe(name)
 assert "torch" not in sys.modules
@@ -227,9 +227,9 @@ def test_a_tuple_loss_on_pairs_hands_out_distance_sameness_and_label(batch):
 
 @pytest.mark.parametrize(("how", "expected"), [("mean", 0.75), ("active", 1.5)])
 def test_a_reduction_says_by_what_it_divides(how, expected):
-    assert reduce(torch.tensor([0.0, 1.0, 2.0, 0.0]), how).item() == expected
+    assert total(torch.tensor([0.0, 1.0, 2.0, 0.0])).reduce(how).item() == expected
     empty = torch.zeros(0, requires_grad=True)
-    reduce(empty, how).backward()
+    total(empty).reduce(how).backward()
     assert empty.grad is not None
 
 

@@ -254,6 +254,19 @@ def test_hard_and_easy_triplets_are_those_of_its_miners(batch, mining):
     both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels, miner(x.detach(), labels)))
 
 
+def test_all_semi_hard_triplets_are_those_of_its_semi_hard_miner(batch):
+    """It leaves out those beyond the margin, which cost nothing: only a mean over all of them would differ."""
+    labels = batch[1]
+    squared = distances.LpDistance(power=2)
+    ours = losses.build("triplet", dim=6, classes=4, mining="all_semi_hard", alpha=0.8)
+    other = theirs.TripletMarginLoss(margin=0.8, distance=squared)
+    miner = miners.TripletMarginMiner(margin=0.8, type_of_triplets="semihard", distance=squared)
+    assert len(miner(batch[0], labels)[0]) > 12
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels, miner(x.detach(), labels)))
+    every = losses.build("triplet", dim=6, classes=4, mining="all", alpha=0.8)
+    assert abs(every(*batch).loss - ours(*batch).loss) > 0.05
+
+
 @pytest.mark.parametrize("mining", ["semi_hard", "random"])
 def test_semi_hard_and_random_triplets_cost_the_same_there(batch, mining):
     """On our triplets the losses agree; which they are differs.
