@@ -21,6 +21,7 @@ from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.files import write_atomically
 from faceloss.train import checkpoint
+from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.loop import Diverged, LossFailed, Stopped, embed, train
 from faceloss.train.state import State, build_optimizer, resolve_device
@@ -92,6 +93,7 @@ def execute(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, wait=30.0):
         torch.set_num_threads(study.recipe.threads)
+        keep_freed_memory()
         _reset_peak_memory()
         state = build_state(run, study, len(bench.train.identities))
         saved = checkpoint.load(folder, "checkpoint")
