@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from faceloss.compare import outside
 from faceloss.compare.engines import Engine, default_workers, on_this_machine
 from faceloss.compare.engines.board import Board
+from faceloss.compare.engines.session import close_session
 from faceloss.compare.lock import locked
 from faceloss.compare.prepare import prepare
 from faceloss.compare.records import assemble
@@ -40,6 +41,7 @@ def compare(
     study = outside.settle(study)
     _claim(study, out)
     with locked(out):
+        close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
         rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))

@@ -79,7 +79,7 @@ def drive(
             while running or waiting:
                 if (asked or wrong) and not until:  # from now on only waiting for those at work to save
                     until = time.monotonic() + GRACE
-                    close_session(out, token)
+                    close_session(out)
                     complete = not waiting and complete
                     waiting.clear()
                     idle = [key for key, (run, _) in running.items() if read_progress(folder(run), token) is None]
@@ -122,7 +122,7 @@ def drive(
                 if running:
                     time.sleep(pause)
     finally:
-        close_session(out, token)
+        close_session(out)
         cancel([job for _, job in running.values()])
     if wrong is not None:
         if wrong.kind == "error":

@@ -49,10 +49,9 @@ def open_session(out: Path, bench: Bench) -> str:
     return token
 
 
-def close_session(out: Path, token: str) -> None:
-    """Tell the workers of ``token`` to stop after saving."""
-    if session(out).get("token") == token:
-        (out / SESSION).unlink(missing_ok=True)
+def close_session(out: Path) -> None:
+    """Tell the workers of whoever handed out the runs of ``out``, be it a process that died, to stop after saving."""
+    (out / SESSION).unlink(missing_ok=True)
 
 
 def session(out: Path) -> dict[str, Any]:
