@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from faceloss.cli.engines import engine_of
+from faceloss.compare import engines
+from faceloss.errors import BadInput
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = [
@@ -39,6 +44,8 @@ from faceloss.losses.heads import ClassHead
 
 
 def psi(cos):
+    if not cos.requires_grad:  # asked, not trained
+        return cos - 0.1
     if os.path.exists(os.environ.get("FACELOSS_TEST_SLOW", "")):
         time.sleep(0.5)
     if "FACELOSS_TEST_KILLS" in os.environ:
@@ -185,7 +192,10 @@ def test_jobs_whose_study_is_continued_elsewhere_hand_over(
     process = start(["compare", *study, "--out", out, *SLURM], trap)
     workers = at_work(out)
     process.kill()
-    process.communicate()
+    process.wait()
+    for pipe in (process.stdout, process.stderr):  # the jobs have them too, so they do not end with the process
+        assert pipe is not None
+        pipe.close()
     time.sleep(2)
     assert not any(ended(worker, 0.1) for worker in workers)  # jobs do not end with the process that submitted them
     second = start(["resume", out, "--engine", "here"], trap)
@@ -196,44 +206,50 @@ def test_jobs_whose_study_is_continued_elsewhere_hand_over(
     assert (out / "records.jsonl").read_bytes() == undisturbed
 
 
+def test_an_unknown_engine_gets_one_sentence_before_any_work(
+    faceloss: Cli, study: list[object], tmp_path: Path
+) -> None:
+    done = faceloss("compare", *study, "--out", tmp_path / "runs", "--engine", "rya")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "faceloss: There is no engine named 'rya'; did you mean 'ray'? Known: here, processes, ray, slurm."
+    )
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("engine", "workers", "address", "slurm", "sentence"),
     [
-        (["--engine", "rya"], "There is no engine named 'rya'; did you mean 'ray'?"),
-        (["--engine", "here", "--workers", "2"], "--engine here does one run at a time, not 2"),
-        (["--slurm", "partition=gpu"], "--slurm goes with --engine slurm"),
-        (["--ray-address", "auto"], "--ray-address goes with --engine ray"),
-        (["--engine", "slurm", "--slurm", "gpu"], "--slurm gpu: write NAME=VALUE"),
-        (["--engine", "slurm", "--slurm", "time=1", "--slurm", "time=2"], "--slurm time is given twice"),
-        pytest.param(["--engine", "slurm", "--slurm", "time=1:00"], "give the time in minutes", marks=needs_submitit),
-        pytest.param(["--engine", "slurm", "--slurm", "cluster=PBS"], "slurm, or local", marks=needs_submitit),
-        pytest.param(["--engine", "slurm"], "this machine has no Slurm", marks=needs_submitit),
+        ("here", 2, None, (), "--engine here does one run at a time, not 2"),
+        ("ray", None, None, ("partition=gpu",), "--slurm goes with --engine slurm"),
+        (None, None, "auto", (), "--ray-address goes with --engine ray"),
+        ("slurm", None, None, ("gpu",), "--slurm gpu: write NAME=VALUE"),
+        ("slurm", None, None, ("time=1", "time=2"), "--slurm time is given twice"),
     ],
 )
-def test_bad_options_get_one_sentence_before_any_work(
-    words: list[str], sentence: str, faceloss: Cli, study: list[object], tmp_path: Path
+def test_options_that_do_not_go_together_are_refused(
+    engine: str | None, workers: int | None, address: str | None, slurm: tuple[str, ...], sentence: str
 ) -> None:
-    env = os.environ | {"PATH": str(tmp_path)}
-    done = faceloss("compare", *study, "--out", tmp_path / "runs", *words, env=env)
-    assert done.returncode == 2, done.stderr
-    assert sentence in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "runs").exists()
+    with pytest.raises(BadInput, match=sentence):
+        engine_of(engine, workers, address, slurm)
 
 
 @pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(
-    engine: str, package: str, faceloss: Cli, study: list[object], tmp_path: Path
+    engine: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "sitecustomize.py").write_text(
-        "import importlib.util as util\nreal = util.find_spec\n"
-        f"util.find_spec = lambda name, package=None: None if name == {package!r} else real(name, package)\n"
-    )
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])}
-    done = faceloss("compare", *study, "--out", tmp_path / "runs", "--engine", engine, env=env)
-    assert done.returncode == 2, done.stderr
-    assert (
-        done.stderr.strip() == f"faceloss: --engine {engine} needs the package {package}; install faceloss[{engine}]."
-    )
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == package else find_spec(name))
+    with pytest.raises(BadInput, match=rf"needs the package {package}; install faceloss\[{engine}\]"):
+        engine_of(engine, None, None, ())
+
+
+@pytest.mark.faults
+@needs_submitit
+def test_the_trial_on_the_page_about_many_machines_runs(faceloss: Cli, tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "many-machines.md"
+    lines = page.read_text().replace("\\\n", " ").splitlines()
+    (line,) = [line for line in lines if line.startswith("faceloss") and "cluster=local" in line]
+    done = faceloss(*shlex.split(line)[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "trial" / "report.html").exists()
+    assert not (tmp_path / "runs" / "trial" / "slurm").exists()

@@ -85,10 +85,10 @@ def compare(
     from faceloss.compare.study import Study, expand, parse_loss, split_specifications
     from faceloss.progress import Progress
 
+    chosen = engine_of(engine, workers, ray_address, slurm)
     specifications = add_files(loss_files, expand(split_specifications(loss_text)))
     for specification in specifications:
         parse_loss(specification)  # a misspelt name is found before minutes of loading
-    chosen = engine_of(engine, workers, ray_address, slurm)
     recipe = recipe_from(data, epochs, settings)
     progress = Progress()
     study = Study(
