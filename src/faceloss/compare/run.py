@@ -91,7 +91,7 @@ def execute(
     if (folder / "result.json").exists():
         return "finished"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, wait=30.0):
+    with locked(folder, wait=60.0):
         torch.set_num_threads(study.recipe.threads)
         keep_freed_memory()
         _reset_peak_memory()
