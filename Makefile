@@ -29,10 +29,10 @@ check: install
 docs: install
 	$(BIN)/python tools/make_docs.py
 
-# Speed, each figure beside a peer in the same run.
+# Speed and memory, each figure beside a peer in the same run; a quarter of an hour.
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python benchmarks/losses.py
+	for file in head pairs batch6400 train; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
 # The study on real faces; FACES is the folder with the face sets, which are not ours to distribute.
 FACES ?= ../shared/data

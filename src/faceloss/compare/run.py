@@ -20,6 +20,7 @@ from faceloss.compare.study import Run, Study, full_hyperparameters
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.files import write_atomically
+from faceloss.losses.scores import Blocks, read_in
 from faceloss.train import checkpoint
 from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
@@ -41,6 +42,8 @@ def build_state(run: Run, study: Study, classes: int) -> State:
     row, own = run.competitor, {name: key(run.seed, name) % 2**62 for name in ("net", "loss")}
     net = nets.build(recipe.net, dim=recipe.dim, seed=own["net"], input_size=recipe.size, **recipe.net_options)
     loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
+    if recipe.head_precision == "bf16":
+        read_in(loss, Blocks(product=torch.bfloat16))
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
     return State(net, loss, build_optimizer(net, loss, recipe))
 
