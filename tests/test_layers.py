@@ -30,7 +30,7 @@ ONLY = {
     "threads": set(),
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
-    "search": {"errors"},
+    "search": {"errors", "data"},  # of data the keyed random numbers
     "losses": {"errors", "search"},
     "checks": {"errors", "losses", "search"},
     "evaluate": {"errors"},
