@@ -96,6 +96,12 @@ def test_identities_are_those_of_the_masks(batch):
     assert torch.equal(own, ~mining.negatives(labels)[rows])
 
 
+def test_identities_keep_the_order_of_a_large_batch():
+    labels = torch.randint(3, (1000,), generator=generator())
+    wanted = mining.positives(labels).nonzero(as_tuple=True)
+    assert all(torch.equal(one, two) for one, two in zip(mining.identities(labels).pairs(), wanted, strict=True))
+
+
 @pytest.mark.parametrize("name", MINERS)
 @given(batch=batches(), seed=st.integers(0, 99))
 @settings(max_examples=20, deadline=None)
@@ -322,7 +328,8 @@ def test_distance_weighted_survives_512_dimensions(dtype):
     distances = torch.full((6, 6), 1.45, dtype=dtype)
     distances[0, 2] = distances[2, 0] = 0.3
     distances[4, 3] = distances[3, 4] = 1.39
-    distances[4, 2] = 1.0  # of two that are far, for the closest of the batch, the closer one weighs e^100 more
+    distances[4, 2] = 1.0  # of two that are far, beside the closest of the batch, the closer one weighs e^100 more
+    distances[4, 5] = 0.2  # also beside a positive
     for seed in range(20):
         anchor, _, negative = mining.distance_weighted(distances, labels, generator(seed), dim=512)
         assert dict(zip(anchor.tolist(), negative.tolist(), strict=True)) == {0: 2, 2: 0, 3: 4, 4: 2}

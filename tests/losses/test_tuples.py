@@ -127,8 +127,7 @@ def test_no_tensor_is_larger_than_all_distances(name, given, monkeypatch):
     assert largest.elements == 128 * 128
 
 
-def test_describing_a_batch_needs_no_product_of_all_pairs(monkeypatch):
-    """Blocks of one row give the statistics of the whole."""
+def test_blocks_of_one_row_describe_the_same_batch(monkeypatch):
     embeddings, labels = crowd()
     loss = losses.build("triplet", dim=8, classes=10)
     whole = loss(embeddings, labels).statistics
@@ -138,3 +137,15 @@ def test_describing_a_batch_needs_no_product_of_all_pairs(monkeypatch):
     assert set(whole) == set(rowwise)
     for name in whole:
         torch.testing.assert_close(rowwise[name], whole[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["triplet", "npair"])
+def test_distances_of_a_row_to_itself_are_in_no_mean(name):
+    """Of npair they are -||x||^2 and not 0."""
+    embeddings, labels = crowd()
+    statistics = losses.build(name, dim=8, classes=10)(embeddings, labels).statistics
+    rows = torch.nn.functional.normalize(embeddings)
+    matrix = -embeddings @ embeddings.T if name == "npair" else 2 - 2 * rows @ rows.T
+    for kind, kept in (("positive", mining.positives(labels)), ("negative", mining.negatives(labels))):
+        assert 0 < kept.sum() < 60 * 59
+        torch.testing.assert_close(statistics[f"{kind}_distance"], matrix[kept].mean(), rtol=1e-11, atol=1e-11)
