@@ -44,7 +44,8 @@ class Toy:
 
 def fresh(loss: str = "cosface", recipe: Recipe = RECIPE, **hyperparameters: object) -> State:
     net = nets.build(recipe.net, dim=recipe.dim, seed=1, input_size=recipe.size, **recipe.net_options)
-    head = losses.build(loss, dim=recipe.dim, classes=4, seed=1, **hyperparameters)
+    classes = 100 if loss == "partial_fc" else 4  # so that most classes of a step are drawn at random
+    head = losses.build(loss, dim=recipe.dim, classes=classes, seed=1, **hyperparameters)
     return State(net, head, build_optimizer(net, head, recipe))
 
 
@@ -69,7 +70,10 @@ def test_it_learns() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("loss", "optimizer"), [("cosface", "sgd"), ("center", "adamw"), ("margin", "sgd")])
+@pytest.mark.parametrize(
+    ("loss", "optimizer"),
+    [("cosface", "sgd"), ("center", "adamw"), ("margin", "sgd"), ("partial_fc", "sgd"), ("partial_fc", "adamw")],
+)
 def test_stopped_anywhere_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, loss: str, optimizer: str) -> None:
     recipe = RECIPE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01})
     whole = fresh(loss, recipe)
@@ -89,8 +93,9 @@ def test_stopped_anywhere_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, l
         assert equal(again, whole)
 
 
-def test_a_fork_is_independent_and_complete() -> None:
-    state = fresh()
+@pytest.mark.parametrize("loss", ["cosface", "partial_fc"])
+def test_a_fork_is_independent_and_complete(loss: str) -> None:
+    state = fresh(loss)
     train(state, Toy(), RECIPE, seed=0, save=nothing)
     fork = state.fork()
     assert equal(state, fork)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from faceloss.losses.operations import normalize
+from faceloss.losses.sampling import draw, take
 
 SHARE = 8000 / 126_450  # of the released training of VPL: 25 epochs of 5,179,510 images, 1,024 in a batch
 
@@ -47,7 +48,12 @@ class SubCenters(nn.Module):
 
 
 class Sampled(nn.Module):
-    """Partial FC: in training all classes of the batch and random others, up to ``rate`` of all; else all classes."""
+    """Partial FC: in training all classes of the batch and random others, up to ``rate`` of all; else all classes.
+
+    Which others depends on the key of the pass alone (:meth:`Loss.key`: seed and step), so that there is no generator
+    to save: a run that continues from a checkpoint draws what it would have drawn. The gradient of ``weight`` is
+    sparse, see :func:`faceloss.losses.sampling.take`.
+    """
 
     def __init__(self, rate: float):
         super().__init__()
@@ -58,14 +64,11 @@ class Sampled(nn.Module):
     ) -> ClassVectors:
         if not training:
             return ClassVectors(weight, labels)
-        classes = len(weight)
-        positive = torch.zeros(classes, dtype=torch.bool, device=labels.device)
-        positive[labels] = True
         # At least one class more than one: a positive without a negative would teach nothing.
-        wanted = max(round(self.rate * classes), int(positive.sum()), 2)
-        order = torch.rand(classes, generator=generator("partial fc")).to(labels.device)
-        chosen = torch.where(positive, 2.0, order).topk(wanted).indices.sort().values  # positives before all others
-        return ClassVectors(weight[chosen], torch.searchsorted(chosen, labels))
+        wanted = max(round(self.rate * len(weight)), 2)
+        chosen = draw(len(weight), labels[labels >= 0], wanted, generator("partial fc"))
+        column = torch.where(labels >= 0, torch.searchsorted(chosen, labels), -1)
+        return ClassVectors(take(weight, chosen), column)
 
 
 class Mixed(nn.Module):

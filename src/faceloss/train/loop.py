@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from faceloss.data.keys import key
 from faceloss.losses.outside import in_words
+from faceloss.train.rows import clip_gradients
 from faceloss.train.schedule import learning_rate
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -126,7 +127,7 @@ def train(
             state.optimizer.zero_grad(set_to_none=True)
             with blamed_on_the_loss():
                 output.loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
+            norm = clip_gradients(parameters, recipe.clip or math.inf)
             if not bool(torch.isfinite(norm)):
                 raise Diverged(f"gradient norm {norm.item()} at step {state.step}, epoch {epoch + 1}", index)
             state.optimizer.step()
