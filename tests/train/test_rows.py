@@ -123,14 +123,18 @@ def test_dense_parameters_move_as_torch_moves_them():
         assert all(torch.equal(one, other) for one, other in zip(mixed[:2], dense[:2], strict=True))
 
 
-def test_gradients_of_two_backward_passes_are_added_up():
+@pytest.mark.parametrize("at_once", [True, False])
+def test_gradients_of_two_passes_are_added_up(at_once):
     """A row that both passes have is clipped and moved once, by the sum."""
     norms, weights = [], []
     for sparse in (True, False):
         weight = nn.Parameter(torch.arange(12.0).view(4, 3))
-        for index, factor in (([0, 2], 1.0), ([2, 3], 10.0)):
-            part = take(weight, torch.tensor(index)) if sparse else weight[index]
-            (factor * part).sum().backward()
+        terms = [
+            (factor * (take(weight, torch.tensor(index)) if sparse else weight[index])).sum()
+            for index, factor in (([0, 2], 1.0), ([2, 3], 10.0))
+        ]
+        for total in [sum(terms)] if at_once else terms:
+            total.backward()
         assert weight.grad.is_sparse == sparse
         norms.append(clip_gradients([weight], 5.0))
         rows.SGD([weight], lr=0.1, momentum=0.9).step()
