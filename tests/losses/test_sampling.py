@@ -50,6 +50,8 @@ def test_rows_of_a_parameter_have_a_sparse_gradient_of_any_order():
     assert gradient.is_sparse
     assert gradient._nnz() == 2
     torch.testing.assert_close(gradient.to_dense(), wanted)
+    (flat,) = torch.autograd.grad(take(weight, index).sum(), weight)
+    assert flat._values().is_contiguous()  # can be scaled in place
     (second,) = torch.autograd.grad(gradient.to_dense().square().sum(), weight)
     torch.testing.assert_close(second.to_dense(), torch.autograd.grad(wanted.square().sum(), weight)[0])
 

@@ -123,24 +123,29 @@ def test_dense_parameters_move_as_torch_moves_them():
         assert all(torch.equal(one, other) for one, other in zip(mixed[:2], dense[:2], strict=True))
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_gradients_of_two_passes_are_added_up(at_once):
-    """A row that both passes have is clipped and moved once, by the sum."""
+def test_a_row_taken_twice_is_clipped_and_moved_once_by_the_sum():
+    """As the rows of ``torch.nn.Embedding(sparse=True)`` may be."""
     norms, weights = [], []
     for sparse in (True, False):
         weight = nn.Parameter(torch.arange(12.0).view(4, 3))
-        terms = [
-            (factor * (take(weight, torch.tensor(index)) if sparse else weight[index])).sum()
-            for index, factor in (([0, 2], 1.0), ([2, 3], 10.0))
-        ]
-        for total in [sum(terms)] if at_once else terms:
-            total.backward()
+        part = nn.functional.embedding(torch.tensor([2, 0, 2, 3]), weight, sparse=sparse)
+        (part.sum(1) @ torch.tensor([1.0, 1.0, 10.0, 10.0])).backward()
         assert weight.grad.is_sparse == sparse
         norms.append(clip_gradients([weight], 5.0))
         rows.SGD([weight], lr=0.1, momentum=0.9).step()
         weights.append(weight.detach())
     torch.testing.assert_close(norms[0], norms[1])
     torch.testing.assert_close(weights[0], weights[1])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_gradients_of_two_passes_are_added_up(together):
+    weight = nn.Parameter(torch.arange(12.0).view(4, 3))
+    terms = [take(weight, torch.tensor(index)).sum() * factor for index, factor in (([0, 2], 1.0), ([2, 3], 10.0))]
+    for total in [sum(terms)] if together else terms:
+        total.backward()
+    rows.SGD([weight], lr=1.0).step()
+    assert (torch.arange(12.0).view(4, 3) - weight.detach())[:, 0].tolist() == [1.0, 0.0, 11.0, 10.0]
 
 
 def test_a_closure_is_asked_first_and_its_value_handed_back():

@@ -12,6 +12,7 @@ from faceloss.losses.core import Loss, LossOutput, Number
 from faceloss.losses.heads import asked
 from faceloss.losses.operations import angle, cross_entropy, normalize
 from faceloss.losses.scores import Blocks, Scores, own_rows
+from faceloss.losses.shards import Shards
 
 Numbers = Mapping[str, Tensor]
 Change = Callable[[Tensor, Numbers], Tensor]  # (cosines, hyperparameters) -> cosines
@@ -66,6 +67,7 @@ class BinaryHead(Loss):
         self.draw_from(vectors)
         self.gradient = gradient
         self.blocks = Blocks()
+        self.shards: Shards | None = None  # see :func:`faceloss.losses.spread.spread`
         self.scale_name = scale_name
         rows = classes if rows is None else rows
         self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
@@ -82,15 +84,15 @@ class BinaryHead(Loss):
         offered = {
             "weight": None if self.weight is None else self.weight.to(embeddings.dtype),
             "embeddings": embeddings,
-            "labels": labels,
+            "labels": labels if self.shards is None else self.shards.column(labels),
             "generator": self.generator,
             "training": self.training,
         }
         drawn = self.vectors(**{name: offered[name] for name in self._asks})
-        own, drawn = own_rows(drawn, self.blocks)  # [B,D]
+        own, drawn = own_rows(drawn, self.blocks, self.shards)  # [B,D]
         x = normalize(embeddings)
         cos = (x * normalize(own)).sum(1)  # [B]
-        scores = Scores(x, drawn, unit=True, bias=None, blocks=self.blocks)
+        scores = Scores(x, drawn, unit=True, bias=None, blocks=self.blocks, shards=self.shards)
 
         def logits(cosines: Tensor) -> Tensor:
             return s * self._changed(self.phi, cosines, numbers)
@@ -102,9 +104,10 @@ class BinaryHead(Loss):
                 known = self.shift(lambda: scores.read(logits).log_sum_exp)
             bias = bias + known
         yes, no = self.weigh(numbers)
+        spread = bias if self.shards is None else self.shards.copy(bias)
         read = scores.read(
             change=lambda cosines: s * cosines.detach(),
-            total=lambda cosines: -logsigmoid(-(logits(cosines) + bias)),
+            total=lambda cosines: -logsigmoid(-(logits(cosines) + spread)),
         )
         loss = (-yes * logsigmoid(target + bias) + no * read.total).mean()
 

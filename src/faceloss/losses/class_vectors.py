@@ -64,9 +64,10 @@ class Sampled(nn.Module):
     ) -> ClassVectors:
         if not training:
             return ClassVectors(weight, labels)
+        here = labels[labels >= 0]  # -1: a class that another process holds
         # At least one class more than one: a positive without a negative would teach nothing.
         wanted = max(round(self.rate * len(weight)), 2)
-        chosen = draw(len(weight), labels[labels >= 0], wanted, generator("partial fc"))
+        chosen = draw(len(weight), here, wanted, generator("partial fc"))
         column = torch.where(labels >= 0, torch.searchsorted(chosen, labels), -1)
         return ClassVectors(take(weight, chosen), column)
 

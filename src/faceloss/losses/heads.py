@@ -11,6 +11,7 @@ from faceloss.losses.class_vectors import ClassVectors, learnt
 from faceloss.losses.core import Batches, Loss, LossOutput, Number
 from faceloss.losses.operations import angle, cross_entropy, normalize
 from faceloss.losses.scores import Blocks, Change, Scores, own_rows
+from faceloss.losses.shards import Shards
 
 Rule = Callable[..., Tensor]
 Seen = Mapping[str, Any]  # what a rule may ask for, by name
@@ -103,6 +104,7 @@ class ClassHead(Loss):
             raise TypeError("A rule for the other classes works on cosines; it cannot be combined with a bias.")
         self.psi, self.others, self.extra, self.tau = psi, others, extra, tau
         self.blocks = Blocks()
+        self.shards: Shards | None = None  # see :func:`faceloss.losses.spread.spread`
         asking: dict[str, Callable[..., Any] | None] = {"psi": psi, "others": others, "extra": extra, "tau": tau}
         self._asks = {
             name: asked(rule, name, [*numbers, *OFFERED]) for name, rule in asking.items() if rule is not None
@@ -124,8 +126,11 @@ class ClassHead(Loss):
         batch = {"norm": norm, "labels": labels, "generator": self.generator, "training": self.training}
         seen: dict[str, Any] = numbers | batch | {"hyperparameters": numbers}
         weight = None if self.weight is None else self.weight.to(embeddings.dtype)  # [R,D]
-        drawn = self.vectors(**self._given("vectors", seen | {"weight": weight, "embeddings": embeddings}))
-        own, drawn = own_rows(drawn, self.blocks)  # [B,D] or [B,each,D]
+        shards = self.shards
+        held = labels if shards is None else shards.column(labels)
+        asked_for = seen | {"weight": weight, "embeddings": embeddings, "labels": held}
+        drawn = self.vectors(**self._given("vectors", asked_for))
+        own, drawn = own_rows(drawn, self.blocks, shards)  # [B,D] or [B,each,D]
         cos, own = _nearest(embeddings, own)  # [B], [B,D]
         omega = torch.ones_like(cos) if self.unit_classes else torch.linalg.vector_norm(own, dim=1)
         rho = self._rho(norm, embeddings, cos, drawn)  # [] or [B]
@@ -134,9 +139,11 @@ class ClassHead(Loss):
         x = normalize(embeddings) if ruled or self.scale != "norm" else embeddings
         x = x if ruled or self.scale == "norm" else rho * x  # [B,D]
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        scores = Scores(x, drawn, unit=self.unit_classes, bias=bias, blocks=self.blocks)
+        scores = Scores(x, drawn, unit=self.unit_classes, bias=bias, blocks=self.blocks, shards=shards)
         target = (x * (normalize(own) if self.unit_classes else own)).sum(1)  # [B]
-        target = target if bias is None else target + bias[drawn.column]
+        if bias is not None:
+            own_bias = torch.where(drawn.column >= 0, bias[drawn.column.clamp_min(0)], 0.0)
+            target = target + (own_bias if shards is None else shards.sum(own_bias))
         shift = torch.zeros_like(target)
         margin = cos
         if self.psi is not None:
@@ -180,6 +187,10 @@ class ClassHead(Loss):
 
     def _logits(self, rho: Tensor, seen: Seen) -> Change:
         """Scores of some classes [B,c] -> logits without and with the rule for the others [2,B,c]."""
+        if self.shards is not None:
+            copy = self.shards.copy
+            rho = copy(rho)
+            seen = {name: copy(value) if isinstance(value, Tensor) else value for name, value in seen.items()}
         rule = (lambda scores: scores) if self.others is None else self.others(**self._given("others", seen))
         rho = rho.unsqueeze(-1)
         return lambda scores: torch.stack([rho.detach() * scores.detach(), rho * rule(scores)])
@@ -191,7 +202,9 @@ class ClassHead(Loss):
             return self.scale.floor + self.log_scale.exp()
         if isinstance(self.scale, nn.Module):
             with torch.no_grad():
-                cosines = Scores(normalize(embeddings), drawn, unit=True, bias=None, blocks=self.blocks)
+                cosines = Scores(
+                    normalize(embeddings), drawn, unit=True, bias=None, blocks=self.blocks, shards=self.shards
+                )
                 computed: Tensor = self.scale(cos, cosines)
             return computed
         return norm

@@ -55,5 +55,5 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        sparse = torch.sparse_coo_tensor(index.unsqueeze(0), gradient, ctx.shape, check_invariants=False)
-        return sparse, None
+        values = gradient.contiguous()  # what a sum hands back is one number, seen many times
+        return torch.sparse_coo_tensor(index.unsqueeze(0), values, ctx.shape, check_invariants=False), None

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from faceloss.losses import stream
 from faceloss.losses.class_vectors import ClassVectors
 from faceloss.losses.operations import normalize
+from faceloss.losses.shards import Shards
 
 L = TypeVar("L", bound=nn.Module)
 Change = Callable[[Tensor], Tensor]  # of logits [B,c], elementwise, -> [...,B,c]
@@ -63,10 +64,22 @@ class Scores:
         unit: whether rows count as directions.
         bias: b [C] or None.
         blocks: how to read.
+        shards: what is spread over processes; None: nothing. Rows and columns are then those held here, and what
+            functions given to :meth:`read` and :meth:`total` use must have passed through ``shards.copy``.
     """
 
-    def __init__(self, features: Tensor, vectors: ClassVectors, *, unit: bool, bias: Tensor | None, blocks: Blocks):
-        self.features, self.vectors, self.unit, self.bias, self.blocks = features, vectors, unit, bias, blocks
+    def __init__(
+        self,
+        features: Tensor,
+        vectors: ClassVectors,
+        *,
+        unit: bool,
+        bias: Tensor | None,
+        blocks: Blocks,
+        shards: Shards | None = None,
+    ):
+        self.features = features if shards is None else shards.copy(features)
+        self.vectors, self.unit, self.bias, self.blocks, self.shards = vectors, unit, bias, blocks, shards
         self.classes = len(vectors.rows) // vectors.each
 
     def read(self, change: Change | None = None, total: Change | None = None) -> Read:
@@ -75,12 +88,22 @@ class Scores:
         ``change`` None: of the logits as they are.
         """
         if change is None and total is None and self.vectors.each == 1 and self.blocks.stream:
-            return self._streamed()
-        return self._by_rule(change or _unchanged, total or _nothing)
+            return self._over_shards(self._streamed())
+        return self._over_shards(self._by_rule(change or _unchanged, total or _nothing))
 
     def total(self, change: Change) -> Tensor:
         """The sum over the other classes of ``change`` of the logits, [...,B]."""
-        return self._by_rule(_nothing, change).total
+        return self.read(_nothing, change).total
+
+    def _over_shards(self, read: Read) -> Read:
+        if self.shards is None:
+            return read
+        return Read(
+            self.shards.log_sum_exp(read.log_sum_exp),
+            self.shards.sum(read.total),
+            self.shards.largest(read.largest),
+            self.shards.largest(read.own),
+        )
 
     def _streamed(self) -> Read:
         kept = len(self.features) * self.classes * (self.blocks.product or self.features.dtype).itemsize
@@ -153,15 +176,17 @@ def read_in(loss: L, blocks: Blocks) -> L | None:
     return loss if heads else None
 
 
-def own_rows(vectors: ClassVectors, blocks: Blocks) -> tuple[Tensor, ClassVectors]:
+def own_rows(vectors: ClassVectors, blocks: Blocks, shards: Shards | None = None) -> tuple[Tensor, ClassVectors]:
     """The rows of each sample's own class, [B,D] or [B,each,D], and the vectors to read the others from.
 
     Their gradients meet in one tensor: taking rows in the plain way would make a second one of all classes.
     """
     if not blocks.stream or not vectors.rows.requires_grad:
-        return _take(vectors.rows, vectors.column, vectors.each), vectors
-    own, rows = _Own.apply(*vectors)  # type: ignore[no-untyped-call]
-    return own, vectors._replace(rows=rows)
+        own = _take(vectors.rows, vectors.column, vectors.each)
+    else:
+        own, rows = _Own.apply(*vectors)  # type: ignore[no-untyped-call]
+        vectors = vectors._replace(rows=rows)
+    return own if shards is None else shards.sum(own), vectors
 
 
 class _Own(torch.autograd.Function):

@@ -75,7 +75,7 @@ def rows(parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
     gradient = parameter.grad
     assert gradient is not None
     index = gradient._indices()[0]
-    if bool((index[1:] <= index[:-1]).any()):  # of several passes: one after the other
+    if bool((index[1:] <= index[:-1]).any()):  # a row that was taken twice is there twice
         parameter.grad = gradient = gradient.coalesce()
     return gradient._indices()[0], gradient._values()
 

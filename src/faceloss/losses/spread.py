@@ -1,0 +1,59 @@
+"""Spread the class vectors of a loss over processes, see :mod:`faceloss.losses.shards`."""
+
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from faceloss.losses.binary import BinaryHead
+from faceloss.losses.class_vectors import Sampled, SubCenters, learnt
+from faceloss.losses.core import Loss
+from faceloss.losses.heads import ClassHead
+from faceloss.losses.shards import share
+
+L = TypeVar("L", bound=Loss)
+
+
+def spread(loss: L, group: dist.ProcessGroup | None = None) -> L:
+    """``loss`` itself, of whose learnt class vectors this process holds its share from now on.
+
+    All processes of ``group`` must have built the same loss, and must give it the same whole batch in each step. What
+    is not a table of learnt class vectors (centers, memories, learnt margins) stays whole on each of them.
+
+    Raises:
+        BadInput: fewer classes than processes.
+    """
+    rank, size = dist.get_rank(group), dist.get_world_size(group)
+    for head in heads(loss):
+        head.shards = held = share(head.classes, rank, size, group)
+        assert head.weight is not None
+        each = len(head.weight) // head.classes
+        with torch.no_grad():
+            head.weight = nn.Parameter(head.weight[held.low * each : held.high * each].clone())
+            if isinstance(head, ClassHead) and head.bias is not None:
+                head.bias = nn.Parameter(head.bias[held.low : held.high].clone())
+    return loss
+
+
+def heads(loss: nn.Module) -> list[ClassHead | BinaryHead]:
+    """The parts of ``loss`` whose class vectors can be spread: learnt ones, all, a sample, or several to a class."""
+    return [
+        part
+        for part in loss.modules()
+        if isinstance(part, ClassHead | BinaryHead)
+        and part.weight is not None
+        and (part.vectors is learnt or isinstance(part.vectors, Sampled | SubCenters))
+    ]
+
+
+def spread_parameters(loss: nn.Module) -> dict[str, int]:
+    """The names of the parameters of which each process holds a part -> their whole number of rows."""
+    found = {}
+    for prefix, part in loss.named_modules():
+        if isinstance(part, ClassHead | BinaryHead) and part.shards is not None and part.weight is not None:
+            each = len(part.weight) // (part.shards.high - part.shards.low)
+            found[f"{prefix}.weight" if prefix else "weight"] = part.classes * each
+            if isinstance(part, ClassHead) and part.bias is not None:
+                found[f"{prefix}.bias" if prefix else "bias"] = part.classes
+    return found
