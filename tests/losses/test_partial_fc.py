@@ -88,6 +88,14 @@ def test_rows_that_take_no_part_get_no_gradient(batch):
     assert (gradient._values().abs().sum(1) > 0).all()
 
 
+def test_under_a_cast_all_rows_have_a_gradient_as_a_cast_needs_it(batch):
+    loss = losses.build("partial_fc", dim=6, classes=40, rate=0.3)
+    part = chosen(loss, batch[1])
+    loss(*batch).loss.backward()  # float64 embeddings, float32 class vectors
+    assert not loss.weight.grad.is_sparse
+    assert loss.weight.grad.any(1).nonzero().flatten().tolist() == part
+
+
 def test_a_batch_of_one_identity_still_has_something_to_tell_apart():
     drawn = Sampled(0.01)(torch.eye(5), torch.tensor([3, 3]), lambda _: torch.Generator().manual_seed(0), True)
     assert len(drawn.rows) == 2

@@ -54,10 +54,3 @@ def test_rows_of_a_parameter_have_a_sparse_gradient_of_any_order():
     assert flat._values().is_contiguous()  # can be scaled in place
     (second,) = torch.autograd.grad(gradient.to_dense().square().sum(), weight)
     torch.testing.assert_close(second.to_dense(), torch.autograd.grad(wanted.square().sum(), weight)[0])
-
-
-def test_what_made_the_rows_gets_its_whole_gradient():
-    weight = nn.Parameter(torch.ones(5, 3))
-    take(weight.double(), torch.tensor([1, 4])).sum().backward()
-    assert not weight.grad.is_sparse
-    assert weight.grad.sum(1).tolist() == [0, 3, 0, 0, 3]

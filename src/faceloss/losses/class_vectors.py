@@ -19,9 +19,14 @@ SHARE = 8000 / 126_450  # of the released training of VPL: 25 epochs of 5,179,51
 class ClassVectors(NamedTuple):
     """The vectors that a batch is compared with."""
 
-    rows: Tensor  # [C*each,D]: ``each`` rows in a row for each of C classes
+    rows: Tensor  # [C*each,D]: ``each`` rows in a row for each of C classes; with ``chosen`` [K,D]
     column: Tensor  # [B] in 0 .. C-1: the own class of each sample
     each: int = 1  # a class's logit is the largest of its rows
+    chosen: Tensor | None = None  # [C] rising: only these of the rows count, and get a gradient, which is then sparse
+
+    def taken(self) -> "ClassVectors":
+        """The same without ``chosen``: the rows that count, [C,D]."""
+        return self if self.chosen is None else ClassVectors(take(self.rows, self.chosen), self.column)
 
 
 def learnt(weight: Tensor, labels: Tensor) -> ClassVectors:
@@ -52,7 +57,7 @@ class Sampled(nn.Module):
 
     Which others depends on the key of the pass alone (:meth:`Loss.key`: seed and step), so that there is no generator
     to save: a run that continues from a checkpoint draws what it would have drawn. The gradient of ``weight`` is
-    sparse, see :func:`faceloss.losses.sampling.take`.
+    sparse: a ``torch.sparse_coo`` tensor of the rows that take part, for an optimizer that leaves the others alone.
     """
 
     def __init__(self, rate: float):
@@ -69,7 +74,9 @@ class Sampled(nn.Module):
         wanted = max(round(self.rate * len(weight)), 2)
         chosen = draw(len(weight), here, wanted, generator("partial fc"))
         column = torch.where(labels >= 0, torch.searchsorted(chosen, labels), -1)
-        return ClassVectors(take(weight, chosen), column)
+        if weight.requires_grad and weight.is_leaf:
+            return ClassVectors(weight, column, chosen=chosen)
+        return ClassVectors(weight[chosen], column)  # what made it, a cast, needs the gradient of all rows
 
 
 class Mixed(nn.Module):

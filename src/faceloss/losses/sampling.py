@@ -34,13 +34,7 @@ def draw(classes: int, present: Tensor, wanted: int, generator: torch.Generator)
 
 
 def take(weight: Tensor, index: Tensor) -> Tensor:
-    """The rows ``index`` [R], each of them once, of ``weight`` [K,D]; the gradient of a parameter is sparse.
-
-    ``weight.grad`` is then a ``torch.sparse_coo`` tensor [K,D] of these R rows: neither the backward pass nor the step
-    of an optimizer that understands it (:mod:`faceloss.train.rows`) touches the others.
-    """
-    if not (weight.requires_grad and weight.is_leaf):  # what made it (a cast) would need the whole gradient
-        return weight.index_select(0, index)
+    """The rows ``index`` [R], each of them once, of ``weight`` [K,D], whose gradient is sparse: these R rows."""
     rows: Tensor = _Take.apply(weight, index)  # type: ignore[no-untyped-call]
     return rows
 
@@ -55,5 +49,10 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        values = gradient.contiguous()  # what a sum hands back is one number, seen many times
-        return torch.sparse_coo_tensor(index.unsqueeze(0), values, ctx.shape, check_invariants=False), None
+        return spread_out(index, gradient, ctx.shape), None
+
+
+def spread_out(index: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    """The sparse tensor of ``shape`` [K,D] with the rows ``values`` [R,D] at ``index`` and zeros elsewhere."""
+    values = values.contiguous()  # what a sum hands back is one number, seen many times
+    return torch.sparse_coo_tensor(index.unsqueeze(0), values, shape, check_invariants=False)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-AT_ONCE = 1024  # rows; their values, gradients and moments stay in a processor's cache
+AT_ONCE = 256  # rows; their values, gradients and moments stay in a processor's cache
 Group = dict[str, Any]
 Move = Callable[[Group, dict[str, Tensor], nn.Parameter, Tensor, Tensor], None]
 
@@ -103,15 +103,15 @@ def _apart(optimizer: torch.optim.Optimizer, move: Move) -> Iterator[None]:
 
 def _sgd(group: Group, state: dict[str, Tensor], parameter: nn.Parameter, index: Tensor, gradient: Tensor) -> None:
     """v = momentum v + g + decay w;  w -= lr v; v is 0 before the first step of a row."""
-    w = parameter[index]  # [r,D]
+    w = parameter.index_select(0, index)  # [r,D]
     step = gradient.add(w, alpha=group["weight_decay"])
     if group["momentum"]:
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer = state["momentum_buffer"]
-        step += group["momentum"] * buffer[index]
-        buffer[index] = step
-    parameter[index] = w.sub_(step, alpha=group["lr"])
+        step.add_(buffer.index_select(0, index), alpha=group["momentum"])
+        buffer.index_copy_(0, index, step)
+    parameter.index_copy_(0, index, w.sub_(step, alpha=group["lr"]))
 
 
 def _adamw(group: Group, state: dict[str, Tensor], parameter: nn.Parameter, index: Tensor, gradient: Tensor) -> None:
@@ -122,13 +122,13 @@ def _adamw(group: Group, state: dict[str, Tensor], parameter: nn.Parameter, inde
     if "exp_avg" not in state:
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         state["step"] = torch.zeros(len(parameter), 1, device=parameter.device)
-    (first, second), count = group["betas"], state["step"][index] + 1
-    state["step"][index] = count
-    m = state["exp_avg"][index].lerp_(gradient, 1 - first)
-    v = state["exp_avg_sq"][index].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-    state["exp_avg"][index], state["exp_avg_sq"][index] = m, v
+    (first, second), count = group["betas"], state["step"].index_select(0, index) + 1
+    m = state["exp_avg"].index_select(0, index).lerp_(gradient, 1 - first)
+    v = state["exp_avg_sq"].index_select(0, index).mul_(second).addcmul_(gradient, gradient, value=1 - second)
+    for name, moment in (("step", count), ("exp_avg", m), ("exp_avg_sq", v)):
+        state[name].index_copy_(0, index, moment)
     count = count.double()  # 1 - 0.999 has four good digits in float32
     direction = m.div_((1 - first**count).to(m.dtype))
     size = v.div_((1 - second**count).to(v.dtype)).sqrt_().add_(group["eps"])
-    w = parameter[index].mul_(1 - group["lr"] * group["weight_decay"])
-    parameter[index] = w.addcdiv_(direction, size, value=-group["lr"])
+    w = parameter.index_select(0, index).mul_(1 - group["lr"] * group["weight_decay"])
+    parameter.index_copy_(0, index, w.addcdiv_(direction, size, value=-group["lr"]))
