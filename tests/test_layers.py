@@ -9,6 +9,7 @@ ROOT = Path(faceloss.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "memory",
     "progress",
     "threads",
     "data",
@@ -25,11 +26,12 @@ ORDER = [
 ONLY = {
     "errors": set(),
     "files": {"errors"},
+    "memory": set(),
     "progress": set(),
     "threads": set(),
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
-    "losses": {"errors"},
+    "losses": {"errors", "memory"},
     "checks": {"errors", "losses"},
     "evaluate": {"errors"},
     "report": {"errors", "files"},

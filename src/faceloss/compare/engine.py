@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from faceloss.compare import outside
 from faceloss.compare.lock import locked
+from faceloss.compare.memory import refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
 from faceloss.compare.run import execute, steps
@@ -46,6 +47,7 @@ def compare(study: Study, out: Path, *, workers: int = 1, progress: Progress | N
     with locked(out):
         outside.use(study, out)
         bench = prepare(study, progress)
+        refuse_what_cannot_fit(study, len(bench.train.identities))
         rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
         runs = plan(study, rows, bench.digests)
         document = {"data": bench.records, "runs": [_planned(run) for run in runs]}
