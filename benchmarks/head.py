@@ -22,7 +22,7 @@ import faceloss.losses as ours
 from faceloss.losses.scores import Blocks, read_in
 from faceloss.train.rows import SGD
 
-S, M = 64.0, 0.5
+M = 0.5  # radians; the scale is 32 at 128 dimensions and 64 at 512
 ROUNDS = 7
 
 
@@ -32,9 +32,12 @@ class Problem:
     def __init__(self, batch: int, dim: int, classes: int):
         generator = torch.Generator().manual_seed(0)
         self.batch, self.dim, self.classes = batch, dim, classes
-        self.x = torch.randn(batch, dim, generator=generator).requires_grad_()
+        self.s = 32.0 if dim < 512 else 64.0
         self.y = torch.randint(classes, (batch,), generator=generator)
         self.weight = nn.Parameter(torch.randn(classes, dim, generator=generator) / dim**0.5)
+        # As in the middle of a training: cosines of about 0.8 to the own class.
+        own = normalize(self.weight.data[self.y])
+        self.x = (8 * own + 6 * normalize(torch.randn(batch, dim, generator=generator))).requires_grad_()
 
     def step(self, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
         def take() -> None:
@@ -44,13 +47,13 @@ class Problem:
         return take
 
     def mine(self, blocks: Blocks, name: str = "arcface", **values: float) -> Callable[[], None]:
-        loss = ours.build(name, dim=self.dim, classes=self.classes, s=S, **(values or {"m": M}))
+        loss = ours.build(name, dim=self.dim, classes=self.classes, s=self.s, **(values or {"m": M}))
         loss.weight = self.weight
         read_in(loss, blocks)
         return self.step(lambda x, y: loss(x, y).loss)
 
     def peer(self) -> Callable[[], None]:
-        loss = ArcFaceLoss(self.classes, self.dim, margin=math.degrees(M), scale=S)
+        loss = ArcFaceLoss(self.classes, self.dim, margin=math.degrees(M), scale=self.s)
         loss.W = nn.Parameter(self.weight.data.T.contiguous())
 
         def take() -> None:
@@ -66,7 +69,7 @@ class Problem:
                 cos = linear(normalize(x), normalize(self.weight))
                 index = y.unsqueeze(1)
                 theta = cos.gather(1, index).clamp(-1 + 1e-6, 1 - 1e-6).acos()
-                return cross_entropy(S * cos.scatter(1, index, (theta + M).cos().to(cos.dtype)), y)
+                return cross_entropy(self.s * cos.scatter(1, index, (theta + M).cos().to(cos.dtype)), y)
 
         return self.step(loss)
 
@@ -86,7 +89,7 @@ class Problem:
 
     def exact(self) -> tuple[Tensor, Tensor]:
         """The gradients in float64, by plain operations."""
-        loss = read_in(ours.build("arcface", dim=self.dim, classes=self.classes, s=S, m=M), Blocks(stream=False))
+        loss = read_in(ours.build("arcface", dim=self.dim, classes=self.classes, s=self.s, m=M), Blocks(stream=False))
         assert loss is not None
         loss = loss.double()
         loss.weight.data = self.weight.data.double()
@@ -162,7 +165,7 @@ class Part:
 
     def mine(self, blocks: Blocks) -> Callable[[], None]:
         sizes = {"dim": self.problem.dim, "classes": self.problem.classes}
-        loss = ours.build("partial_fc", **sizes, s=S, m=M, rate=self.rate, margin="arcface")
+        loss = ours.build("partial_fc", **sizes, s=self.problem.s, m=M, rate=self.rate, margin="arcface")
         loss.weight = self.weight
         read_in(loss, blocks)
         optimizer = SGD([self.weight], lr=self.lr, momentum=self.momentum, weight_decay=self.decay)
@@ -195,7 +198,7 @@ class Part:
                 logits.arccos_()
                 logits[row, column] += M
                 logits.cos_()
-            cross_entropy(logits * S, column).backward()
+            cross_entropy(logits * self.problem.s, column).backward()
             self.gradient = part.grad.clone() if self.checked else part.grad
             optimizer.step()
             self.weight.data[index] = part.data
@@ -210,7 +213,9 @@ class Part:
         before, self.checked = self.weight.data.clone(), True
         step()
         self.checked = False
-        loss = read_in(ours.build("arcface", dim=self.problem.dim, classes=len(self.index), s=S, m=M), Blocks())
+        loss = read_in(
+            ours.build("arcface", dim=self.problem.dim, classes=len(self.index), s=self.problem.s, m=M), Blocks()
+        )
         assert loss is not None
         loss = loss.double()
         loss.weight.data = before[self.index].double()

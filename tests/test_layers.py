@@ -14,6 +14,7 @@ ORDER = [
     "threads",
     "data",
     "nets",
+    "search",
     "losses",
     "checks",
     "train",
@@ -31,12 +32,19 @@ ONLY = {
     "threads": set(),
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
-    "losses": {"errors", "memory"},
-    "checks": {"errors", "losses"},
+    "search": {"errors", "data"},  # of data the keyed random numbers
+    "losses": {"errors", "memory", "search"},
+    "checks": {"errors", "losses", "search"},
     "evaluate": {"errors"},
     "report": {"errors", "files"},
 }
-NEVER = {"evaluate": {"torch", "PIL", "matplotlib"}, "report": {"torch", "PIL"}, "data": {"torch"}, "cli": {"PIL"}}
+NEVER = {
+    "search": {"torch"},
+    "evaluate": {"torch", "PIL", "matplotlib"},
+    "report": {"torch", "PIL"},
+    "data": {"torch"},
+    "cli": {"PIL"},
+}
 
 
 def imports(source: str) -> list[str]:

@@ -28,6 +28,8 @@ def test_the_sum_of_a_plain_head_by_hand() -> None:
     assert parts["logits"] == 64 * 512 * 4
     few = of_loss(RECIPE, losses.sketch("cosface", dim=512, classes=1000))
     assert few["logits"] == 64 * 1000 * 4
+    half = RECIPE.model_copy(update={"head_precision": "bf16"})
+    assert of_loss(half, losses.sketch("cosface", dim=512, classes=1000))["logits"] == 64 * 1000 * 2
 
 
 def test_partial_fc_needs_the_gradient_of_its_share() -> None:

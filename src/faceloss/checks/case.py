@@ -13,6 +13,7 @@ from faceloss.errors import FacelossError
 from faceloss.losses import Description
 from faceloss.losses.core import Loss
 from faceloss.losses.outside import in_words
+from faceloss.search.courses import Course, constant
 
 DIM, CLASSES = 8, 6
 
@@ -29,12 +30,13 @@ REACHED: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A loss in one setting. ``make(dim=, classes=, seed=, **more)`` builds it."""
+    """A loss in one setting. ``make(dim=, classes=, seed=, **more)`` builds it, ``course`` is how it trains."""
 
     name: str
     make: Callable[..., Loss]
     description: Description
     straight_through: bool = False
+    course: Course = constant
 
     def loss(self, dim: int = DIM, classes: int = CLASSES, **more: Any) -> Loss:
         return self.make(dim=dim, classes=classes, **more)
@@ -57,7 +59,7 @@ def cases(name: str, given: Mapping[str, float | str] | None = None) -> Iterator
         defaults = {keyword: known.default for keyword, known in about.hyperparameters.items()}
         inexact = (defaults | values).get("gradient", "exact") != "exact"
         make = partial(losses.build, name, **values)  # type: ignore[arg-type]
-        yield Case(label, make, about, straight_through=inexact)
+        yield Case(label, make, about, straight_through=inexact, course=losses.course(name, **values))
 
 
 def failure(check: Callable[[Case], None], case: Case) -> str:

@@ -95,5 +95,6 @@ def _logits(recipe: Recipe, loss: Loss, part: nn.Module) -> int:
     blocks = getattr(part, "blocks", None)
     if not isinstance(blocks, Blocks):
         return 0
-    whole = round(recipe.batch * loss.classes * _rate(part)) * 4
-    return whole if whole <= blocks.keep else recipe.batch * blocks.classes * 4
+    width = 2 if recipe.head_precision == "bf16" else 4
+    whole = round(recipe.batch * loss.classes * _rate(part)) * width
+    return whole if whole <= blocks.keep else recipe.batch * blocks.classes * width

@@ -20,7 +20,9 @@ from faceloss.compare.study import Run, Study, full_hyperparameters
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.files import write_atomically
+from faceloss.losses.scores import Blocks, read_in
 from faceloss.train import checkpoint
+from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.loop import Diverged, LossFailed, Stopped, embed, train
 from faceloss.train.state import State, build_optimizer, resolve_device
@@ -40,6 +42,8 @@ def build_state(run: Run, study: Study, classes: int) -> State:
     row, own = run.competitor, {name: key(run.seed, name) % 2**62 for name in ("net", "loss")}
     net = nets.build(recipe.net, dim=recipe.dim, seed=own["net"], input_size=recipe.size, **recipe.net_options)
     loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
+    if recipe.head_precision == "bf16":
+        read_in(loss, Blocks(product=torch.bfloat16))
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
     return State(net, loss, build_optimizer(net, loss, recipe))
 
@@ -90,8 +94,9 @@ def execute(
     if (folder / "result.json").exists():
         return "finished"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, wait=30.0):
+    with locked(folder, wait=60.0):
         torch.set_num_threads(study.recipe.threads)
+        keep_freed_memory()
         _reset_peak_memory()
         state = build_state(run, study, len(bench.train.identities))
         saved = checkpoint.load(folder, "checkpoint")
@@ -105,6 +110,7 @@ def execute(
                 epochs,
                 study.recipe,
                 seed=run.seed,
+                course=losses.course(run.competitor.loss, **run.competitor.hyperparameters),
                 save=lambda state: checkpoint.save(folder, "checkpoint", state.tensors(), state.facts()),
                 stop=stop,
                 observe=lambda state: observe(embedder(state, study), bench.val),

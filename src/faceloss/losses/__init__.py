@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from faceloss import memory
@@ -20,6 +21,7 @@ from faceloss.losses.description import FAMILIES, FIELDS, SCALE, Description, Hy
 
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
+    from faceloss.search.courses import Course
 
 __all__ = [
     "FAMILIES",
@@ -29,6 +31,7 @@ __all__ = [
     "Hyperparameter",
     "add",
     "build",
+    "course",
     "describe",
     "names",
     "own_names",
@@ -130,7 +133,7 @@ def sketch(name: str, *, dim: int, classes: int, **hyperparameters: float | str)
 def _make(name: str, dim: int, classes: int, hyperparameters: Mapping[str, float | str]) -> "Loss":
     if name in outside.added() or name in outside.plugins():
         return outside.construct(name, dim, classes, hyperparameters)
-    loss: Loss = importlib.import_module(f"{__name__}.{name}").build(dim, classes, **hyperparameters)
+    loss: Loss = _module(name).build(dim, classes, **hyperparameters)
     return loss
 
 
@@ -170,6 +173,22 @@ def _check(name: str, hyperparameters: Mapping[str, float | str]) -> None:
             raise TypeError(f"{name} needs a value for '{required}': no default is known; {hint}.")
 
 
+def course(name: str, **hyperparameters: float | str) -> "Course":
+    """How hyperparameters of the loss ``name`` move while it trains: from the share of the training done to values.
+
+    Set them before each step; ``faceloss compare`` does. They end at the ``hyperparameters``, those not given at the
+    paper's; of a loss without a course nothing moves.
+
+    >>> course("asoftmax")(0.0), course("cosface")(0.0)
+    ({'lam': 1000.0}, {})
+    """
+    from faceloss.losses import courses
+
+    known = describe(name).hyperparameters
+    values = {key: value.default for key, value in known.items() if value.default is not None} | hyperparameters
+    return courses.of(_module(name), values)
+
+
 def resolve(name: str, *, dim: int, classes: int, **hyperparameters: float | str) -> dict[str, Any]:
     """The hyperparameters with a number in place of the scale "auto"; others as they are.
 
@@ -202,6 +221,13 @@ def _refuse_collision(
         raise BadInput(
             f"More than one loss is named '{name}': by {' and by '.join(offers)}. Rename the file, or remove a package."
         )
+
+
+def _module(name: str) -> ModuleType:
+    """The module of the loss ``name``, wherever it is from."""
+    if name in outside.added() or name in outside.plugins():
+        return outside.module(name)
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def _own_file(name: str) -> Path | None:
