@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench faces study every-loss clean
+.PHONY: install compare test check docs bench million faces study every-loss clean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ docs: install
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for file in head pairs batch6400 train; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+
+# A training step with a million classes of 128 dimensions, under 3 GiB.
+million: install
+	$(BIN)/python benchmarks/million.py
 
 # The study on real faces; FACES is the folder with the face sets, which are not ours to distribute.
 FACES ?= ../shared/data

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy, linear, normalize
 
 import faceloss.losses as ours
 from faceloss.losses.scores import Blocks, read_in
+from faceloss.train.rows import SGD
 
 M = 0.5  # radians; the scale is 32 at 128 dimensions and 64 at 512
 ROUNDS = 7
@@ -150,7 +151,101 @@ def headmem() -> None:
     )
 
 
-TABLES = {"head32": head32, "head16": head16, "headmem": headmem}
+class Part:
+    """Partial FC at rate 0.1: steps of the head and of its optimizer, SGD with momentum and weight decay.
+
+    After a step ``index`` says which classes took part and ``gradient`` what their rows got, before the decay.
+    """
+
+    rate, lr, momentum, decay = 0.1, 0.1, 0.9, 5e-4
+
+    def __init__(self, problem: Problem):
+        self.problem, self.weight = problem, problem.weight
+        self.index = self.gradient = torch.empty(0)
+
+    def mine(self, blocks: Blocks) -> Callable[[], None]:
+        sizes = {"dim": self.problem.dim, "classes": self.problem.classes}
+        loss = ours.build("partial_fc", **sizes, s=self.problem.s, m=M, rate=self.rate, margin="arcface")
+        loss.weight = self.weight
+        read_in(loss, blocks)
+        optimizer = SGD([self.weight], lr=self.lr, momentum=self.momentum, weight_decay=self.decay)
+
+        def take() -> None:
+            self.problem.x.grad = self.weight.grad = None
+            loss(self.problem.x, self.problem.y).loss.backward()
+            optimizer.step()
+            self.index, self.gradient = self.weight.grad._indices()[0], self.weight.grad._values()
+            self.weight.grad = None
+
+        return take
+
+    def insightface(self) -> Callable[[], None]:
+        classes, y = self.problem.classes, self.problem.y
+        memory = torch.zeros_like(self.weight)
+        row = torch.arange(self.problem.batch)
+
+        def take() -> None:
+            self.problem.x.grad = None
+            chance = torch.rand(classes)
+            chance[y.unique()] = 2.0
+            self.index = index = chance.topk(int(self.rate * classes)).indices.sort().values
+            part = nn.Parameter(self.weight.data[index])
+            optimizer = torch.optim.SGD([part], lr=self.lr, momentum=self.momentum, weight_decay=self.decay)
+            optimizer.state[part]["momentum_buffer"] = memory[index]
+            column = torch.searchsorted(index, y)
+            logits = linear(normalize(self.problem.x), normalize(part)).clamp(-1, 1)
+            with torch.no_grad():
+                logits.arccos_()
+                logits[row, column] += M
+                logits.cos_()
+            cross_entropy(logits * self.problem.s, column).backward()
+            self.gradient = part.grad.clone() if self.checked else part.grad
+            optimizer.step()
+            self.weight.data[index] = part.data
+            memory[index] = optimizer.state[part]["momentum_buffer"]
+
+        return take
+
+    checked = False  # whether a gradient is looked at after the step
+
+    def error(self, step: Callable[[], None]) -> float:
+        """The larger relative error of the two gradients, against those in float64 over the same classes."""
+        before, self.checked = self.weight.data.clone(), True
+        step()
+        self.checked = False
+        loss = read_in(
+            ours.build("arcface", dim=self.problem.dim, classes=len(self.index), s=self.problem.s, m=M), Blocks()
+        )
+        assert loss is not None
+        loss = loss.double()
+        loss.weight.data = before[self.index].double()
+        x = self.problem.x.detach().double().requires_grad_()
+        loss(x, torch.searchsorted(self.index, self.problem.y)).loss.backward()
+        return max(relative_error(self.problem.x.grad, x.grad), relative_error(self.gradient, loss.weight.grad))
+
+
+def pfc() -> None:
+    """Partial FC, 0.1 of the classes, optimizer step included: at least 1.5 times as fast, 4 times less memory."""
+    part = Part(Problem(256, 512, 100_000))
+    steps = {
+        "faceloss": part.mine(Blocks()),
+        "faceloss, bfloat16": part.mine(Blocks(product=torch.bfloat16)),
+        "insightface form": part.insightface(),
+    }
+    errors = {name: part.error(step) for name, step in steps.items()}
+    floor = Problem(256, 512, 10_000).products()
+    seconds = interleaved({**steps, "products": floor}, ROUNDS)
+    memory = {name: peak_mib(step) for name, step in steps.items()}
+    print("batch 256, dim 512, 100,000 classes, of which 10,000 take part")
+    for name in steps:
+        print(
+            f"  {name:20} {seconds[name]:6.3f} s  {seconds['insightface form'] / seconds[name]:5.2f} x   "
+            f"{memory[name]:6.0f} MiB {memory['insightface form'] / memory[name]:5.1f} x   "
+            f"{seconds['products'] / seconds[name]:4.0%} of the products' rate   gradient error {errors[name]:.0e}"
+        )
+
+
+TABLES = {"head32": head32, "head16": head16, "headmem": headmem, "pfc": pfc}
 
 
 def main() -> None:

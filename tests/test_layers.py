@@ -9,6 +9,7 @@ ROOT = Path(faceloss.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "memory",
     "progress",
     "threads",
     "data",
@@ -26,12 +27,13 @@ ORDER = [
 ONLY = {
     "errors": set(),
     "files": {"errors"},
+    "memory": set(),
     "progress": set(),
     "threads": set(),
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
     "search": {"errors", "data"},  # of data the keyed random numbers
-    "losses": {"errors", "search"},
+    "losses": {"errors", "memory", "search"},
     "checks": {"errors", "losses", "search"},
     "evaluate": {"errors"},
     "report": {"errors", "files"},

@@ -246,3 +246,27 @@ def test_the_nearest_other_face_decides_the_accuracy_of_a_tuple_loss():
     x = torch.stack([angles.cos(), angles.sin()], 1)
     statistics = losses.build("triplet", dim=2, classes=3)(x, torch.tensor([0, 0, 1, 2, 2])).statistics
     assert statistics["accuracy"].item() == pytest.approx(3 / 5)  # 55 degrees is nearest to 50, 90 to 55
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["cosface", "partial_fc", "softmax", "triplet"])
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        (-1, r"^Labels must lie in 0 \.\. 4; given -1 \.\. 3\.$"),
+        (5, r"^Labels must lie in 0 \.\. 4; given 0 \.\. 5\.$"),
+    ],
+)
+def test_a_label_of_no_class_is_one_sentence(name, label, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        losses.build(name, dim=4, classes=5)(torch.randn(4, 4), torch.tensor([0, 3, label, 1]))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["cosface", "partial_fc", "softmax", "triplet"])
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "nan"), (float("inf"), "inf"), (float("-inf"), "-inf")])
+def test_an_embedding_that_is_not_finite_is_one_sentence_with_its_row(name, value, word):
+    embeddings = torch.randn(4, 4)
+    embeddings[2, 1] = embeddings[3, 0] = value
+    with pytest.raises(ValueError, match=rf"^Embeddings must be finite numbers; row 2 has {word}\.$"):
+        losses.build(name, dim=4, classes=5)(embeddings, torch.tensor([0, 3, 3, 1]))

@@ -44,7 +44,8 @@ class Toy:
 
 def fresh(loss: str = "cosface", recipe: Recipe = RECIPE, **hyperparameters: object) -> State:
     net = nets.build(recipe.net, dim=recipe.dim, seed=1, input_size=recipe.size, **recipe.net_options)
-    head = losses.build(loss, dim=recipe.dim, classes=4, seed=1, **hyperparameters)
+    classes = 100 if loss == "partial_fc" else 4  # so that most classes of a step are drawn at random
+    head = losses.build(loss, dim=recipe.dim, classes=classes, seed=1, **hyperparameters)
     return State(net, head, build_optimizer(net, head, recipe))
 
 
@@ -69,7 +70,10 @@ def test_it_learns() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("loss", "optimizer"), [("cosface", "sgd"), ("center", "adamw"), ("margin", "sgd")])
+@pytest.mark.parametrize(
+    ("loss", "optimizer"),
+    [("cosface", "sgd"), ("center", "adamw"), ("margin", "sgd"), ("partial_fc", "sgd"), ("partial_fc", "adamw")],
+)
 def test_stopped_anywhere_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, loss: str, optimizer: str) -> None:
     recipe = RECIPE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01})
     whole = fresh(loss, recipe)
@@ -139,8 +143,9 @@ def test_a_course_that_the_loss_refuses_is_the_losss() -> None:
         train(fresh(), Toy(), RECIPE, seed=0, save=nothing, course=lambda progress: {"margin": 0.1})
 
 
-def test_a_fork_is_independent_and_complete() -> None:
-    state = fresh()
+@pytest.mark.parametrize("loss", ["cosface", "partial_fc"])
+def test_a_fork_is_independent_and_complete(loss: str) -> None:
+    state = fresh(loss)
     train(state, Toy(), RECIPE, seed=0, save=nothing)
     fork = state.fork()
     assert equal(state, fork)
@@ -163,6 +168,19 @@ def test_divergence_stops_before_the_update() -> None:
     assert len(caught.value.index) == 8
     assert state.step == 0
     assert all(torch.equal(before[name], tensor) for name, tensor in state.net.named_parameters())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_is_not_finite_diverged_before_the_loss_is_asked(value: float) -> None:
+    state = fresh()
+    with torch.no_grad():
+        list(state.net.parameters())[-1].fill_(value)
+    state.loss.forward = lambda embeddings, labels: pytest.fail("the loss was asked")  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"^embeddings not finite at step 0, epoch 1$") as caught:
+        train(state, Toy(), RECIPE, seed=0, save=nothing)
+    assert len(caught.value.index) == 8
+    assert state.step == 0
 
 
 @pytest.mark.faults

@@ -101,7 +101,7 @@ def batch(seed: int = 0, *, dim: int = DIM, classes: int = CLASSES, each: int = 
 
 
 def gradients(loss: Loss, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss value and the gradients of the embeddings and of every parameter, by name."""
+    """Loss value and the gradients of the embeddings and of every parameter, by name; sparse ones made dense."""
     embeddings = embeddings.detach().clone().requires_grad_()
     loss.zero_grad(set_to_none=True)
     value = loss(embeddings, labels).loss
@@ -109,7 +109,8 @@ def gradients(loss: Loss, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, d
     named = {"embeddings": embeddings, **dict(loss.named_parameters())}
     for name, tensor in named.items():
         must(tensor.grad is not None, f"{name} got no gradient at all")
-    return value.detach(), {name: tensor.grad.clone() for name, tensor in named.items() if tensor.grad is not None}
+    grads = {name: tensor.grad for name, tensor in named.items() if tensor.grad is not None}
+    return value.detach(), {name: grad.to_dense() if grad.is_sparse else grad.clone() for name, grad in grads.items()}
 
 
 def close(one: Tensor, two: Tensor, tolerance: float) -> bool:

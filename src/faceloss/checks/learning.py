@@ -45,6 +45,9 @@ def learns(case: Case) -> None:
         total = loss(net(faces[chosen.flatten()]), labels[chosen.flatten()]).loss
         optimizer.zero_grad()
         total.backward()
+        for parameter in loss.parameters():
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.to_dense()  # torch's Adam has no other
         optimizer.step()
         history.append(float(total.detach()))
     end = auc(net(unseen).detach(), names)

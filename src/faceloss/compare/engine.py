@@ -13,6 +13,7 @@ from faceloss.compare.engines import Engine, default_workers, on_this_machine
 from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.session import close_session
 from faceloss.compare.lock import locked
+from faceloss.compare.memory import refuse_what_cannot_fit
 from faceloss.compare.prepare import prepare
 from faceloss.compare.records import assemble
 from faceloss.compare.run import steps
@@ -44,6 +45,7 @@ def compare(
         close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
+        refuse_what_cannot_fit(study, len(bench.train.identities))
         rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
         runs = plan(study, rows, bench.digests)
         document = {"data": bench.records, "runs": [_planned(run) for run in runs]}

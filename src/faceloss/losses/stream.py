@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from faceloss.losses.operations import SMALLEST_NORM
+from faceloss.losses.sampling import spread_out
 
 LOG2E = 1 / math.log(2)
 HEADROOM = 6.0  # bits between the largest sum of a bounded head and the largest number
@@ -46,6 +47,7 @@ def log_sum_exp(
     block: int,
     keep: bool,
     product: torch.dtype | None = None,
+    chosen: Tensor | None = None,
 ) -> Rest:
     """R of each sample, see above; exact to rounding, whatever the inputs and the block.
 
@@ -59,12 +61,14 @@ def log_sum_exp(
         keep: whether E [B,C] is kept for the backward pass, or made again there.
         product: the type of the matrix products and of E, by default that of ``features``. With bfloat16 sums stay in
             the type of ``features``, and gradients are off by some 0.3 %.
+        chosen: [C], rising: which of the rows [K,D] are meant; they are gathered block by block, and the gradient of
+            ``rows`` is sparse.
 
     A second derivative is not available; the dense form (``Blocks(stream=False)``) has all of them.
     """
     largest: Tensor
     value, largest, own = _Stream.apply(  # type: ignore[no-untyped-call]
-        features, rows, bias, column, unit, block, keep, product or features.dtype
+        features, rows, bias, column, unit, block, keep, product or features.dtype, chosen
     )
     return Rest(value, largest, own)
 
@@ -81,8 +85,9 @@ class _Stream(torch.autograd.Function):
         block: int,
         keep: bool,
         product: torch.dtype,
+        chosen: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        batch, classes = len(features), len(rows)
+        batch, classes = len(features), len(rows) if chosen is None else len(chosen)
         x = (features * LOG2E).to(product)
         wanted = any(ctx.needs_input_grad[:3])
         edges = [*range(0, classes, block), classes]
@@ -98,7 +103,7 @@ class _Stream(torch.autograd.Function):
         kept = x.new_empty(batch * (classes if keep else min(block, classes)))  # E, or the block at hand
         shifts = []
         for index, (low, high) in enumerate(pairwise(edges)):
-            v = _directions(rows, lengths, low, high).to(product)  # [c,D]
+            v = _directions(_part(rows, chosen, low, high), lengths, low, high).to(product)  # [c,D]
             first = batch * low if keep else 0
             z = kept[first : first + batch * (high - low)].view(batch, high - low)
             torch.mm(x, v.T, out=z)
@@ -121,7 +126,7 @@ class _Stream(torch.autograd.Function):
                 _add_product(pull, z, v)
             shifts.append(shift)
         value = shift + total.log2()  # -inf where no other class is
-        ctx.save_for_backward(features, rows, bias, column, value, pull, lengths, kept if keep else None)
+        ctx.save_for_backward(features, rows, bias, column, value, pull, lengths, kept if keep else None, chosen)
         ctx.facts = (edges, cuts, order, shifts, bounded, product)
         ctx.mark_non_differentiable(largest, own)
         return value / LOG2E, largest.to(value.dtype) / LOG2E, own.to(value.dtype) / LOG2E
@@ -129,10 +134,10 @@ class _Stream(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        features, rows, bias, column, value, pull, lengths, kept = ctx.saved_tensors
+        features, rows, bias, column, value, pull, lengths, kept, chosen = ctx.saved_tensors
         edges, cuts, order, shifts, bounded, product = ctx.facts
         batch = len(features)
-        grad_rows = torch.empty_like(rows) if ctx.needs_input_grad[1] else None
+        grad_rows = rows.new_empty(edges[-1], rows.shape[1]) if ctx.needs_input_grad[1] else None
         grad_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         x = (features * LOG2E).to(product)
         factor = torch.zeros_like(slope)
@@ -142,10 +147,11 @@ class _Stream(torch.autograd.Function):
                 weighted = (features * factor.unsqueeze(1)).to(product)
             if grad_rows is None and grad_bias is None:
                 continue
+            w = _part(rows, chosen, low, high)
             if kept is not None:
                 e = kept[batch * low : batch * high].view(batch, high - low)
             else:
-                e = x @ _directions(rows, lengths, low, high, known=True).to(product).T
+                e = x @ _directions(w, lengths, low, high, known=True).to(product).T
                 if bias is not None:
                     e += (bias[low:high] * LOG2E).to(product)
                 here = order[cuts[index] : cuts[index + 1]]
@@ -162,11 +168,13 @@ class _Stream(torch.autograd.Function):
                 else:
                     g.copy_(e.T @ weighted)
                 if lengths is not None:  # d w = (g - v (v . g)) / ||w||
-                    inverse, w = lengths[low:high], rows[low:high]
+                    inverse = lengths[low:high]
                     along = torch.linalg.vecdot(g, w).unsqueeze(1) * inverse.square()
                     g.addcmul_(w, along, value=-1).mul_(inverse)
         grad_features = pull * factor.unsqueeze(1) if ctx.needs_input_grad[0] else None
-        return grad_features, grad_rows, grad_bias, None, None, None, None, None
+        if grad_rows is not None and chosen is not None:
+            grad_rows = spread_out(chosen, grad_rows, rows.shape)
+        return grad_features, grad_rows, grad_bias, None, None, None, None, None, None
 
 
 def _bounded(features: Tensor, classes: int) -> bool:
@@ -175,9 +183,13 @@ def _bounded(features: Tensor, classes: int) -> bool:
     return float(torch.linalg.vector_norm(features, dim=1).amax()) * LOG2E < most
 
 
-def _directions(rows: Tensor, lengths: Tensor | None, low: int, high: int, *, known: bool = False) -> Tensor:
+def _part(rows: Tensor, chosen: Tensor | None, low: int, high: int) -> Tensor:
+    """The rows of a block, [c,D]."""
+    return rows[low:high] if chosen is None else rows.index_select(0, chosen[low:high])
+
+
+def _directions(w: Tensor, lengths: Tensor | None, low: int, high: int, *, known: bool = False) -> Tensor:
     """v of a block; the inverse lengths go into ``lengths``, where they stay ``known`` to the backward pass."""
-    w = rows[low:high]
     if lengths is None:
         return w
     inverse = lengths[low:high]

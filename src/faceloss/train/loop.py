@@ -17,6 +17,7 @@ from faceloss.losses.outside import in_words
 from faceloss.search.courses import Course, constant
 from faceloss.threads import data_threads
 from faceloss.train.prefetch import ahead
+from faceloss.train.rows import clip_gradients
 from faceloss.train.schedule import learning_rate
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -26,7 +27,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Diverged(Exception):
-    """The loss or its gradient stopped being a finite number; the weights are those before that step."""
+    """Embeddings, the loss or its gradient stopped being finite numbers; the weights are those before that step."""
 
     def __init__(self, reason: str, index: Index):
         super().__init__(reason)
@@ -108,7 +109,7 @@ def train(
         show: told after each step: the state, the total number of steps, the step's statistics and images a second.
 
     Raises:
-        Diverged: loss or gradient not finite; raised *before* the update, so the weights are still good.
+        Diverged: embeddings, loss or gradient not finite; raised *before* the update, so the weights are still good.
         LossFailed: the code of the loss raised an error.
         Stopped: ``stop`` said so.
     """
@@ -134,12 +135,14 @@ def train(
                 state.optimizer.zero_grad(set_to_none=True)
                 with keyed(device, seed, state.step), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                     embeddings = state.net(images)
+                if not bool(torch.isfinite(embeddings).all()):
+                    raise Diverged(f"embeddings not finite at step {state.step}, epoch {epoch + 1}", index)
                 state.loss.key(seed, state.step)
                 with blamed_on_the_loss():
                     state.loss.set_hyperparameters(course(state.step / total))
                     output = state.loss(embeddings.float(), labels)
                     output.loss.backward()
-                    clipped = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
+                    clipped = clip_gradients(parameters, recipe.clip or math.inf)
                     norm, *values = numbers(clipped, output.loss, *output.statistics.values())
                 statistics = dict(zip(("loss", *output.statistics), values, strict=True))
                 if not math.isfinite(statistics["loss"]):

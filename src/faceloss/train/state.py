@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from faceloss.losses.core import Loss
+from faceloss.train import rows
 from faceloss.train.settings import Recipe
 
 
@@ -107,5 +108,5 @@ def build_optimizer(net: nn.Module, loss: Loss, recipe: Recipe) -> torch.optim.O
         for (decay, scale, fused), parameters in groups.items()
     ]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(settings, lr=recipe.learning_rate)
-    return torch.optim.SGD(settings, lr=recipe.learning_rate, momentum=recipe.momentum)
+        return rows.AdamW(settings, lr=recipe.learning_rate)
+    return rows.SGD(settings, lr=recipe.learning_rate, momentum=recipe.momentum)
