@@ -177,7 +177,7 @@ def test_a_network_that_is_not_finite_diverged_before_the_loss_is_asked(value: f
     with torch.no_grad():
         list(state.net.parameters())[-1].fill_(value)
     state.loss.forward = lambda embeddings, labels: pytest.fail("the loss was asked")  # type: ignore[method-assign]
-    with pytest.raises(Diverged, match="^embeddings not finite at step 0, epoch 1$") as caught:
+    with pytest.raises(Diverged, match=r"^embeddings not finite at step 0, epoch 1$") as caught:
         train(state, Toy(), RECIPE, seed=0, save=nothing)
     assert len(caught.value.index) == 8
     assert state.step == 0
