@@ -213,11 +213,8 @@ class Part:
         before, self.checked = self.weight.data.clone(), True
         step()
         self.checked = False
-        loss = read_in(
-            ours.build("arcface", dim=self.problem.dim, classes=len(self.index), s=self.problem.s, m=M), Blocks()
-        )
-        assert loss is not None
-        loss = loss.double()
+        self.weight.data.copy_(before)  # the next form is asked at the same weights
+        loss = ours.build("arcface", dim=self.problem.dim, classes=len(self.index), s=self.problem.s, m=M).double()
         loss.weight.data = before[self.index].double()
         x = self.problem.x.detach().double().requires_grad_()
         loss(x, torch.searchsorted(self.index, self.problem.y)).loss.backward()
