@@ -36,12 +36,32 @@ def test_take_numbers_labels_anew():
     assert part.identities == ("a", "c")
     assert part.labels.tolist() == [1, 0, 1]
     assert part.files == ("0004.png", "0000.png", "0003.png")
-    assert part.pixels[:, 0, 0, 0].tolist() == [4, 0, 3]
+    assert np.asarray(part.pixels)[:, 0, 0, 0].tolist() == [4, 0, 3]
     assert part.digest != faces.digest
     by_mask = faces.take(np.array([True, False, False, True, True]))
     assert by_mask.digest == part.digest  # the same images, in another order
-    assert np.shares_memory(faces.take([1, 2, 3]).pixels, faces.pixels)
     assert len(faces.take([])) == 0
+
+
+def test_take_reads_images_only_when_asked(folder):
+    whole = load_faces(folder(ann=3, bob=4, cid=2), size=16)
+    assert isinstance(whole.pixels, np.memmap)
+    images = np.array(whole.pixels)
+    assert len({image.tobytes() for image in images}) == 9
+    part = whole.take([8, 1, 2, 3, 0]).take(np.array([True, False, True, True, True]))  # rows 8, 2, 3, 0
+    assert part.pixels.array is whole.pixels, "a copy"
+    assert part.pixels.shape == (4, 16, 16, 3)
+    assert len(part.pixels) == 4
+    for index in (2, -1, slice(1, 3), np.array([3, 0, 3]), np.array([False, True, True, False]), []):
+        found, expected = part.pixels[index], images[[8, 2, 3, 0]][index]
+        assert type(found) is np.ndarray  # a memory map is slow to take apart image by image
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.asarray(part.pixels), images[[8, 2, 3, 0]])
+    with pytest.raises(IndexError):
+        part.pixels[4]
+    with pytest.raises(IndexError):
+        whole.take([9])
+    assert len(whole.take([]).pixels[:]) == 0
 
 
 def test_digest_of_a_loaded_set_is_that_of_its_parts(folder):

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from faceloss.errors import BadInput
 from faceloss.nets import build, names
+from faceloss.nets.mobilefacenet import StridedDepthwise
 from faceloss.nets.net import Net, halved
+from faceloss.nets.prelu import PReLU
 
 torch.set_num_threads(1)
 
@@ -216,3 +218,53 @@ def test_input_size_carries_through_odd_sides() -> None:
 def test_small_width_and_blocks_change_the_network() -> None:
     sizes = [parameters(build("small", width=w, blocks=b)) for w, b in ((8, 1), (16, 1), (16, 2))]
     assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_prelu_is_pytorchs(dtype: torch.dtype) -> None:
+    ours, theirs = PReLU(5), nn.PReLU(5)
+    x = images(4, 8).repeat(1, 2, 1, 1)[:, :5].to(dtype).contiguous(memory_format=torch.channels_last)
+    x[0, 0, 0, 0] = 0.0  # takes the slope, as in PyTorch
+    grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    assert (x > 0).any()
+    assert (x < 0).any()
+    found = []
+    for module in (ours, theirs):
+        with torch.no_grad():
+            module.weight.copy_(torch.linspace(-0.2, 0.6, 5))
+        leaf = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = module(leaf)
+        out.backward(grad)
+        found.append((out, leaf.grad, module.weight.grad))
+    (value, of_x, of_slope), (value_too, of_x_too, of_slope_too) = found
+    assert value.dtype == dtype
+    assert torch.equal(value, value_too)
+    assert torch.equal(of_x, of_x_too)
+    # PyTorch adds products rounded to bfloat16 up in another order and rounds the sum; ours stays float32.
+    torch.testing.assert_close(of_slope, of_slope_too, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
+
+
+def test_prelu_can_be_differentiated_twice() -> None:
+    prelu = PReLU(3).double()
+    x = torch.randn(2, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert x.abs().min() > 1e-3, "off the kink"
+    leaf = x.requires_grad_()
+    assert torch.autograd.gradcheck(prelu, leaf)
+    assert torch.autograd.gradcheck(
+        lambda slope: torch.func.functional_call(prelu, {"weight": slope}, leaf), prelu.weight
+    )
+    assert torch.autograd.gradgradcheck(prelu, leaf)
+
+
+def test_strided_depthwise_convolutions_stay_in_float32_on_a_cpu() -> None:
+    net = tiny("mobilefacenet")
+    strided = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.groups > 1 and m.stride != (1, 1)]
+    assert len(strided) == 3
+    assert all(isinstance(convolution, StridedDepthwise) for convolution in strided)
+    x = torch.randn(2, strided[0].in_channels, 6, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    exact = nn.functional.conv2d(x.float(), strided[0].weight, None, 2, 1, 1, strided[0].groups)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = strided[0](x)
+    assert torch.equal(out, exact.bfloat16())
+    assert not torch.equal(strided[0].weight, strided[0].weight.bfloat16().float()), "else bfloat16 would agree too"

@@ -150,7 +150,7 @@ class Broken(Loss):
     [
         ("raises", r"the loss raised KeyError: 'no such name' \(test_loop.py, line \d+\)"),
         ("bare", r"TypeError: Broken.compute must return a LossOutput\(loss, statistics\), not a Tensor"),
-        ("statistic", "the loss raised RuntimeError: a Tensor with 128 elements"),
+        ("statistic", r"the loss raised RuntimeError: shape '\[\]' is invalid for input of size 128"),
         ("detached", "the loss raised RuntimeError: element 0 of tensors does not require grad"),
     ],
 )
@@ -200,3 +200,23 @@ def test_options_of_a_loss_reach_the_optimizer() -> None:
         assert group["scale"] == option.get("learning_rate_scale", 1.0)
     every = [p for group in state.optimizer.param_groups for p in group["params"]]
     assert len(every) == len(list(state.net.parameters())) + len(owned)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_updates_are_those_of_the_plain_optimizer(optimizer: str) -> None:
+    recipe = RECIPE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01, "weight_decay": 0.1})
+    ways = []
+    for plain in (False, True):
+        state = fresh("normface", recipe)
+        state.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        state.optimizer = build_optimizer(state.net, state.loss, recipe)
+        fused = {bool(group["fused"]) for group in state.optimizer.param_groups}
+        assert fused == ({True, False} if optimizer == "sgd" else {True})
+        if plain:
+            for group in state.optimizer.param_groups:
+                group["fused"] = None
+        before = {name: tensor.clone() for name, tensor in state.net.named_parameters()}
+        train(state, Toy(), recipe.model_copy(update={"epochs": 1}), seed=0, save=nothing)
+        assert all((tensor - before[name]).abs().max() > 1e-4 for name, tensor in state.net.named_parameters())
+        ways.append(state.net.state_dict())
+    torch.testing.assert_close(ways[0], ways[1], rtol=1e-4, atol=1e-5)

@@ -27,6 +27,34 @@ class Refused(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Rows:
+    """Some images of an array [N,H,W,3], read when asked for: ``rows[index]`` is ``array[numbers[index]]``.
+
+    Of a memory map only the images of the batch at hand are brought into memory, and all processes share them.
+    """
+
+    array: npt.NDArray[np.uint8]
+    numbers: npt.NDArray[np.int64]  # [M]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(M, H, W, 3)."""
+        return (len(self.numbers), *self.array.shape[1:])
+
+    def __getitem__(self, index: Any) -> npt.NDArray[np.uint8]:
+        """The images at ``index``: a number, a slice, numbers or booleans."""
+        return np.asarray(self.array[self.numbers[index]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("images that are read when asked for cannot become an array without a copy")
+        return self[:].astype(dtype or np.uint8, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
 class Faces:
     """A decoded set of crops. N images, C identities.
 
@@ -35,7 +63,7 @@ class Faces:
     """
 
     name: str  # short, for people
-    pixels: npt.NDArray[np.uint8]  # [N,H,W,3] RGB, usually a read-only memory map
+    pixels: npt.NDArray[np.uint8] | Rows  # [N,H,W,3] uint8 RGB: a read-only memory map, or some rows of one
     labels: npt.NDArray[np.int64]  # [N] index into identities
     identities: tuple[str, ...]  # C names
     files: tuple[str, ...]  # N, as named in the source
@@ -52,17 +80,16 @@ class Faces:
         """The images at ``index`` (numbers, or N booleans), in that order.
 
         Labels are numbered anew without gaps, identities without an image disappear, and the ledger of refused files
-        stays with the whole set. A run of consecutive images shares memory with this set; anything else is a copy.
+        stays with the whole set. No image is copied: the subset reads those of this set.
         """
         chosen = np.asarray(index)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        consecutive = len(chosen) > 0 and bool(np.all(np.diff(chosen) == 1)) and chosen[0] >= 0
-        pixels = self.pixels[chosen[0] : chosen[-1] + 1] if consecutive else np.asarray(self.pixels[chosen])
+        whole = self.pixels if isinstance(self.pixels, Rows) else Rows(self.pixels, np.arange(len(self)))
         kept, labels = np.unique(self.labels[chosen], return_inverse=True)
         rows = chosen.tolist()
         subset = replace(
             self,
-            pixels=pixels,
+            pixels=Rows(whole.array, whole.numbers[chosen]),
             labels=labels.astype(np.int64),
             identities=tuple(self.identities[label] for label in kept.tolist()),
             files=tuple(self.files[row] for row in rows),

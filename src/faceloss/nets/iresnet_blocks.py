@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from faceloss.nets.net import Net, at_least, halved
+from faceloss.nets.prelu import PReLU
 from faceloss.nets.residual import shortcut
 
 STAGES = (64, 128, 256, 512)  # channels
@@ -27,7 +28,7 @@ class Block(nn.Module):
             nn.BatchNorm2d(inputs),
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
-            nn.PReLU(outputs),
+            PReLU(outputs),
             nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -42,7 +43,7 @@ def iresnet(depths: Sequence[int], *, dim: int, input_size: int) -> Net:
     """An IResNet with ``depths[i]`` blocks in stage i; the four stages have 64, 128, 256 and 512 channels."""
     dim = at_least("dim", dim, 1)
     input_size = at_least("input_size", input_size, 32)
-    trunk = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
+    trunk = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), PReLU(64))
     inputs = 64
     for depth, outputs in zip(depths, STAGES, strict=True):
         for index in range(depth):

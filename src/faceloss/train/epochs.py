@@ -30,10 +30,11 @@ class FaceEpochs:
 
     def images(self, epoch: int, index: Index) -> Pixels:
         """Augmented crops [B,H,W,3] uint8."""
-        if self._augmentation is None or self._augmentation[0] != epoch:
+        known = self._augmentation  # read once: several threads may ask
+        if known is None or known[0] != epoch:
             count, strengths = len(self.faces.labels), self.recipe.augment.model_dump()
-            self._augmentation = (epoch, Augmentation(self.seed, epoch, count, **strengths))
-        return self._augmentation[1](self.faces.pixels[index], index)
+            known = self._augmentation = (epoch, Augmentation(self.seed, epoch, count, **strengths))
+        return known[1](self.faces.pixels[index], index)
 
     def labels(self, index: Index) -> Index:
         """Identity numbers [B]."""

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from faceloss.data.keys import key
 from faceloss.losses.outside import in_words
+from faceloss.threads import data_threads
+from faceloss.train.prefetch import ahead
 from faceloss.train.schedule import learning_rate
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -39,7 +42,7 @@ class LossFailed(Exception):
 
 
 class Epochs(Protocol):
-    """What an epoch is made of; every answer is a pure function of the epoch."""
+    """What an epoch is made of; every answer is a pure function of the epoch. Other threads ask for ``images``."""
 
     def batches(self, epoch: int) -> list[Index]: ...
 
@@ -50,8 +53,15 @@ class Epochs(Protocol):
 
 def to_input(pixels: Pixels, device: torch.device) -> Tensor:
     """uint8 RGB [B,H,W,3] -> float32 [B,3,H,W] in [-1,1], channels last in memory: (value - 127.5) / 127.5."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+    images = torch.from_numpy(np.ascontiguousarray(pixels))
+    if device.type == "cuda":  # from pinned memory the copy runs beside the computation
+        images = images.pin_memory().to(device, non_blocking=True)
     return images.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+
+
+def numbers(*values: Tensor) -> list[float]:
+    """0-d tensors as numbers, all in one transfer: each by itself would wait for the GPU."""
+    return torch.stack([value.detach().to(values[0].device).reshape(()) for value in values]).tolist()
 
 
 @contextmanager
@@ -87,7 +97,8 @@ def train(
     """Train ``state`` from where it stands to the end of the recipe.
 
     Args:
-        epochs: hands out the batches of an epoch and their augmented images.
+        epochs: hands out the batches of an epoch and their augmented images; the next batch's are prepared by a
+            second thread during a step, where a core is free for it, which changes no result.
         save: keeps the state; called after every epoch and every ``recipe.checkpoint_seconds`` inside one.
         stop: asked after each step; True saves the state and raises :class:`Stopped`.
         observe: measures the network after an epoch, e.g. on the validation identities; goes into the history.
@@ -101,53 +112,56 @@ def train(
     device = resolve_device(recipe.device)
     autocast = resolve_precision(recipe.precision, device) == "bf16"
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    threads = data_threads(device.type, recipe.threads)
     saved = time.monotonic()
     for epoch in range(state.epoch, recipe.epochs):
         batches = epochs.batches(epoch)
         total = len(batches) * recipe.epochs
         state.net.train()
         state.loss.train()
-        for index in batches[state.batch :]:
-            clock, cpu = time.perf_counter(), time.process_time()
-            rate = learning_rate(recipe, state.step, len(batches))
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate * group["scale"]
-            images = to_input(epochs.images(epoch, index), device)
-            labels = torch.from_numpy(epochs.labels(index)).to(device)
+        started = time.perf_counter(), time.process_time()
+        with closing(ahead(partial(epochs.images, epoch), batches[state.batch :], threads)) as prepared:
+            for index, pixels in prepared:
+                rate = learning_rate(recipe, state.step, len(batches))
+                for group in state.optimizer.param_groups:
+                    group["lr"] = rate * group["scale"]
+                images = to_input(pixels, device)
+                labels = torch.from_numpy(epochs.labels(index)).to(device)
 
-            with keyed(device, seed, state.step), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                embeddings = state.net(images)
-            state.loss.key(seed, state.step)
-            with blamed_on_the_loss():
-                output = state.loss(embeddings.float(), labels)
-                statistics = {"loss": output.loss.item(), **{k: v.item() for k, v in output.statistics.items()}}
-            if not math.isfinite(statistics["loss"]):
-                raise Diverged(f"loss {statistics['loss']} at step {state.step}, epoch {epoch + 1}", index)
-            state.optimizer.zero_grad(set_to_none=True)
-            with blamed_on_the_loss():
-                output.loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
-            if not bool(torch.isfinite(norm)):
-                raise Diverged(f"gradient norm {norm.item()} at step {state.step}, epoch {epoch + 1}", index)
-            state.optimizer.step()
+                state.optimizer.zero_grad(set_to_none=True)
+                with keyed(device, seed, state.step), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                    embeddings = state.net(images)
+                state.loss.key(seed, state.step)
+                with blamed_on_the_loss():
+                    output = state.loss(embeddings.float(), labels)
+                    output.loss.backward()
+                    clipped = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
+                    norm, *values = numbers(clipped, output.loss, *output.statistics.values())
+                statistics = dict(zip(("loss", *output.statistics), values, strict=True))
+                if not math.isfinite(statistics["loss"]):
+                    raise Diverged(f"loss {statistics['loss']} at step {state.step}, epoch {epoch + 1}", index)
+                if not math.isfinite(norm):
+                    raise Diverged(f"gradient norm {norm} at step {state.step}, epoch {epoch + 1}", index)
+                state.optimizer.step()
 
-            for name, value in statistics.items():
-                if math.isfinite(value):  # a batch without tuples has no active share
-                    total_so_far, images_so_far = state.totals.get(name, (0.0, 0))
-                    state.totals[name] = (total_so_far + value * len(index), images_so_far + len(index))
-            state.step += 1
-            state.batch += 1
-            state.images_seen += len(index)
-            elapsed = time.perf_counter() - clock
-            state.seconds += elapsed
-            state.cpu_seconds += time.process_time() - cpu
-            show(state, total, {**statistics, "images_per_second": len(index) / max(elapsed, 1e-9)})
-            halt = stop()
-            if halt or time.monotonic() - saved > recipe.checkpoint_seconds:
-                save(state)
-                saved = time.monotonic()
-            if halt:
-                raise Stopped
+                for name, value in statistics.items():
+                    if math.isfinite(value):  # a batch without tuples has no active share
+                        total_so_far, images_so_far = state.totals.get(name, (0.0, 0))
+                        state.totals[name] = (total_so_far + value * len(index), images_so_far + len(index))
+                state.step += 1
+                state.batch += 1
+                state.images_seen += len(index)
+                elapsed = time.perf_counter() - started[0]
+                state.seconds += elapsed
+                state.cpu_seconds += time.process_time() - started[1]
+                show(state, total, {**statistics, "images_per_second": len(index) / max(elapsed, 1e-9)})
+                halt = stop()
+                if halt or time.monotonic() - saved > recipe.checkpoint_seconds:
+                    save(state)
+                    saved = time.monotonic()
+                if halt:
+                    raise Stopped
+                started = time.perf_counter(), time.process_time()
 
         means = {name: value / count for name, (value, count) in state.totals.items()}
         rate = learning_rate(recipe, state.step - 1, len(batches))
