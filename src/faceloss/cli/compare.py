@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from faceloss.cli.engines import engine_of, engine_options
+
 DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),triplet"
 
 
@@ -51,7 +53,7 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     metavar="NAME=VALUE",
     help="Change the recipe, e.g. --set learning_rate=0.05 --set net=iresnet18 --set augment.shift=0.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Runs side by side. Default: one per core.")
+@engine_options
 @click.option("--title", default="Comparison of losses", help="Title of the report.")
 def compare(
     data: str,
@@ -65,6 +67,9 @@ def compare(
     out: Path,
     settings: tuple[str, ...],
     workers: int | None,
+    engine: str | None,
+    ray_address: str | None,
+    slurm: tuple[str, ...],
     title: str,
 ) -> None:
     """Train each loss on the same faces, with the same recipe and budget, over several seeds, and write one report.
@@ -75,12 +80,12 @@ def compare(
     from faceloss.threads import single_threaded_numpy
 
     single_threaded_numpy()
-    from faceloss.compare.engine import default_workers
     from faceloss.compare.outside import add_files
     from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Study, expand, parse_loss, split_specifications
     from faceloss.progress import Progress
 
+    chosen = engine_of(engine, workers, ray_address, slurm)
     specifications = add_files(loss_files, expand(split_specifications(loss_text)))
     for specification in specifications:
         parse_loss(specification)  # a misspelt name is found before minutes of loading
@@ -95,14 +100,14 @@ def compare(
         seeds=seeds,
         recipe=resolve(recipe, budget, data, bool(tests), progress),
     )
-    finish(study, out, workers or default_workers(), progress)
+    finish(study, out, chosen, progress)
 
 
-def finish(study: Any, out: Path, workers: int, progress: Any) -> None:
+def finish(study: Any, out: Path, engine: Any, progress: Any) -> None:
     """Run what is left of a study, write its page, and say where it is."""
     from faceloss.compare.engine import compare as run_all
     from faceloss.report import write_report
 
-    run_all(study, out, workers=workers, progress=progress)
+    run_all(study, out, engine=engine, progress=progress)
     page = write_report(out)
     click.echo(f"{page.resolve()}")

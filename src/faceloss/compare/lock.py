@@ -1,5 +1,10 @@
-"""A folder is worked on by one process at a time; the kernel frees the lock when that process dies."""
+"""A folder is worked on by one process at a time; the kernel frees the lock when that process dies.
 
+On a folder that machines share it is the file server that frees it: at once when the process dies, after the server's
+lease (90 s as NFS comes) when the machine does.
+"""
+
+import errno
 import fcntl
 import os
 import time
@@ -10,12 +15,17 @@ from pathlib import Path
 from faceloss.errors import CouldNotFinish
 
 
+class InUse(CouldNotFinish):
+    """Another process works on the folder."""
+
+
 @contextmanager
 def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock of ``folder``; ``wait`` seconds for a holder that is just ending.
 
     Raises:
-        CouldNotFinish: another process holds it.
+        InUse: another process holds it.
+        CouldNotFinish: the file system has no locks.
     """
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -26,10 +36,17 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise CouldNotFinish(
+                    raise InUse(
                         f"{folder} is in use by another process; wait for it or stop it, or choose another --out."
                     ) from None
                 time.sleep(0.1)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                raise CouldNotFinish(
+                    f"{folder} is on a file system without locks ({error.strerror}); choose an --out on another, or "
+                    "have it mounted with them (Lustre: -o flock)."
+                ) from error
         yield
     finally:
         os.close(descriptor)

@@ -90,7 +90,7 @@ def execute(
     if (folder / "result.json").exists():
         return "finished"
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, wait=30.0):
+    with locked(folder, wait=60.0):
         torch.set_num_threads(study.recipe.threads)
         _reset_peak_memory()
         state = build_state(run, study, len(bench.train.identities))

@@ -1,0 +1,151 @@
+"""Handing out runs to workers: what every engine does but the one that is this process."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from faceloss.compare.engines.board import Board, name_of
+from faceloss.compare.engines.session import (
+    PROGRESS,
+    close_session,
+    open_session,
+    read_progress,
+    signals,
+    steps_saved,
+    stopped,
+)
+from faceloss.compare.engines.work import Outcome
+from faceloss.compare.prepare import Bench
+from faceloss.compare.study import Run
+from faceloss.errors import BadInput, CouldNotFinish
+
+LOSSES = 3  # workers that a run may cost in a row without getting further
+GRACE = 120.0  # seconds in which workers that were asked to stop may save
+
+Job = TypeVar("Job")
+
+
+class Losses(NamedTuple):
+    """What a run has cost: the steps it had saved at the last loss of a worker, and losses in a row since."""
+
+    saved: int
+    times: int
+
+
+def drive(
+    todo: list[Run],
+    bench: Bench,
+    out: Path,
+    board: Board,
+    *,
+    submit: Callable[[list[Run], str], Sequence[Job]],
+    ask: Callable[[Job], Outcome | None],
+    cancel: Callable[[Sequence[Job]], None],
+    at_once: int,
+    pause: float = 0.3,
+) -> None:
+    """Have all of ``todo`` done by jobs that call :func:`faceloss.compare.engines.work.work`.
+
+    A run whose worker is lost is submitted again and continues from its checkpoint, until it has cost ``LOSSES``
+    workers without getting further; the others go on even then.
+
+    Args:
+        submit: starts a job for each of some runs, given the token of the session.
+        ask: how a job ended; None while it has not. Asked every ``pause`` seconds.
+        cancel: ends jobs at once.
+        at_once: jobs that may be submitted and not ended.
+
+    Raises:
+        BadInput: something is wrong with what a worker was given (the first such thing; the others were stopped).
+        CouldNotFinish: stopped, full disk, a run given up; all is saved.
+    """
+    waiting, running = deque(todo), dict[str, tuple[Run, Job]]()
+    losses: dict[str, Losses] = {}
+    given_up: list[str] = []
+    asked: list[float] = []  # when a signal asked to stop
+    wrong: Outcome | None = None
+    complete = True
+    until = 0.0
+    token = open_session(out, bench)
+
+    def folder(run: Run) -> Path:
+        return out / "runs" / run.folder
+
+    try:
+        with signals(lambda: asked.append(time.monotonic())):
+            while running or waiting:
+                if (asked or wrong) and not until:  # from now on only waiting for those at work to save
+                    until = time.monotonic() + GRACE
+                    close_session(out)
+                    complete = not waiting and complete
+                    waiting.clear()
+                    idle = [key for key, (run, _) in running.items() if read_progress(folder(run), token) is None]
+                    cancel([running.pop(key)[1] for key in idle])
+                    complete = not idle and complete
+                if until and (len(asked) > 1 or time.monotonic() > until):
+                    complete = False
+                    break
+                if waiting and len(running) < at_once:
+                    runs = [waiting.popleft() for _ in range(min(len(waiting), at_once - len(running)))]
+                    for run in runs:
+                        (folder(run) / PROGRESS).unlink(missing_ok=True)
+                    running |= {run.id: (run, job) for run, job in zip(runs, submit(runs, token), strict=True)}
+                for run, job in list(running.values()):
+                    outcome = ask(job)
+                    if outcome is None:
+                        if facts := read_progress(folder(run), token):
+                            board.show(run, facts)
+                        continue
+                    del running[run.id]
+                    if outcome.kind == "done" and not _arrived(folder(run)):
+                        wrong = wrong or Outcome(
+                            "could not finish",
+                            f"{name_of(run)} is done, but {folder(run) / 'result.json'} cannot be seen from here; the "
+                            "runs folder must be on a disk that all machines share",
+                        )
+                    elif outcome.kind == "done":
+                        board.done(run, outcome.text)
+                    elif outcome.kind not in ("lost", "stopped"):
+                        wrong = wrong or outcome
+                    elif until:
+                        complete = False
+                    else:
+                        losses[run.id] = _count(losses.get(run.id), steps_saved(folder(run)))
+                        if losses[run.id].times < LOSSES:
+                            board.say(f"taken over: {name_of(run)} ({outcome.text or 'its worker had to stop'})")
+                            waiting.append(run)
+                        else:
+                            given_up.append(f"{name_of(run)} ({outcome.text or 'its worker had to stop'})")
+                if running:
+                    time.sleep(pause)
+    finally:
+        close_session(out)
+        cancel([job for _, job in running.values()])
+    if wrong is not None:
+        if wrong.kind == "error":
+            raise RuntimeError(f"a worker failed:\n{wrong.text}")
+        raise (BadInput if wrong.kind == "bad input" else CouldNotFinish)(wrong.text)
+    if not complete:
+        raise stopped(out)
+    if given_up:
+        raise CouldNotFinish(
+            f"lost {LOSSES} workers in a row without getting further: {', '.join(given_up)}; perhaps memory ran out "
+            f"(fewer --workers, or more memory for each). All else is done; continue with: faceloss resume {out}"
+        )
+
+
+def _arrived(folder: Path) -> bool:
+    """Whether the result is there. What another machine wrote may take a minute to be seen over the network."""
+    for _ in range(90):
+        os.listdir(folder)
+        if (folder / "result.json").exists():
+            return True
+        time.sleep(1.0)
+    return False
+
+
+def _count(before: Losses | None, saved: int) -> Losses:
+    return Losses(saved, before.times + 1 if before is not None and saved <= before.saved else 1)
