@@ -8,6 +8,7 @@ What concerns files, measures and people is done by process 0, for which the oth
 import hashlib
 import inspect
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -128,9 +129,10 @@ class Ranks:
             self.tell(f"turn {self.turn} of {self.rank}", {"exit": exit_code})
 
     def first(self, error: Exception) -> bool:
-        """Whether no other process has said what ``error`` says."""
+        """Whether no other process has said what ``error`` says; of a loss each has its own words."""
+        words = "lost" if isinstance(error, Lost) else hashlib.sha256(str(error).encode()).hexdigest()
         try:
-            said: int = self.store.add("said " + hashlib.sha256(str(error).encode()).hexdigest(), 1)
+            said: int = self.store.add(f"said {words}", 1)
         except RuntimeError:  # the store is gone
             return True
         return said == 1
@@ -194,7 +196,8 @@ def answering() -> Iterator[None]:
     except RuntimeError as error:
         if not is_lost(error):
             raise
-        raise Lost(lost(str(error).splitlines()[0])) from error
+        words = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0])  # without the place in gloo's source
+        raise Lost(lost(words.partition(". ")[0])) from error
 
 
 def is_lost(error: BaseException) -> bool:
