@@ -26,6 +26,14 @@ class CouldNotFinish(FacelossError):
     exit_code = 3
 
 
+class Told(FacelossError):
+    """Another process of the same command says what is wrong; this one only ends, with the same exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("")
+        self.exit_code = exit_code
+
+
 def unknown(what: str, given: str, allowed: Iterable[str]) -> str:
     """One sentence for a name that does not exist: what was given, the nearest name, and all that is allowed.
 

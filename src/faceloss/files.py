@@ -24,8 +24,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise CouldNotFinish(
-            f"{path} could not be written ({'the disk is full' if full else error.strerror}); "
-            "what was saved before is intact: make room there and resume."
-        ) from error
+        raise could_not_write(path, error) from error
+
+
+def could_not_write(path: Path, error: OSError) -> CouldNotFinish:
+    """The error to raise where ``error`` kept ``path`` from being written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return CouldNotFinish(
+        f"{path} could not be written ({'the disk is full' if full else error.strerror}); "
+        "what was saved before is intact: make room there and resume."
+    )

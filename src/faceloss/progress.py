@@ -1,5 +1,6 @@
 """Progress a person can follow: one moving line on a terminal, a plain line now and then elsewhere."""
 
+import io
 import shutil
 import sys
 import time
@@ -24,10 +25,10 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Writes to stderr. ``say`` prints a line that stays; calling the object shows how far the work is."""
+    """Writes to stderr, if not ``silent``. ``say`` prints a line that stays; a call shows how far the work is."""
 
-    def __init__(self, stream: TextIO | None = None, every: float = 10.0):
-        self.stream = stream or sys.stderr
+    def __init__(self, stream: TextIO | None = None, every: float = 10.0, *, silent: bool = False):
+        self.stream = stream or (io.StringIO() if silent else sys.stderr)
         self.terminal = self.stream.isatty()
         self.every = 0.1 if self.terminal else every  # seconds between two updates
         self.last = time.monotonic()  # so that work of a second or two stays silent

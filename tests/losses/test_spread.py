@@ -11,7 +11,7 @@ import torch
 from faceloss import checks, losses
 from faceloss.errors import BadInput
 from faceloss.losses.shards import gather, share
-from faceloss.losses.spread import heads, spread, spread_parameters
+from faceloss.losses.spread import class_parameters, heads, spread
 
 DIM, CLASSES, SIZES = 6, 11, (2, 3, 4)
 
@@ -67,9 +67,10 @@ def differences(one, many, parts):
 def held(loss, rank, size):
     """Parameter -> first and last row held."""
     parts = {}
-    for name, rows in spread_parameters(loss).items():
-        each = rows // CLASSES
+    for name, got in class_parameters(loss).items():
         mine = share(CLASSES, rank, size)
+        assert got[:3] == mine[:3]
+        each = len(loss.get_parameter(name)) // (mine.high - mine.low)
         parts[name] = (mine.low * each, mine.high * each)
     return parts
 

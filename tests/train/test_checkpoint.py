@@ -72,9 +72,7 @@ def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", json.dumps({"tensors": "gone.safetensors", "sha256": "", "facts": {}})]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"files": {"gone.safetensors": ""}, "facts": {}})])
 def test_a_foreign_index_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "checkpoint.json").write_text(text)
     with pytest.raises(CouldNotFinish, match="damaged"):
@@ -87,7 +85,7 @@ def test_a_path_in_the_index_cannot_leave_the_folder(tmp_path: Path) -> None:
     inside.mkdir()
     checkpoint.save(tmp_path, "outside", tensors(1.0), {})
     document = json.loads((tmp_path / "outside.json").read_text())
-    document["tensors"] = "../" + document["tensors"]
+    document["files"] = {"../" + file: digest for file, digest in document["files"].items()}
     (inside / "checkpoint.json").write_text(json.dumps(document))
     with pytest.raises(CouldNotFinish, match="damaged"):
         checkpoint.load(inside, "checkpoint")

@@ -1,5 +1,6 @@
 """``faceloss compare``: the main job."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,31 +84,39 @@ def compare(
     from faceloss.compare.outside import add_files
     from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Study, expand, parse_loss, split_specifications
-    from faceloss.progress import Progress
 
-    chosen = engine_of(engine, workers, ray_address, slurm)
-    specifications = add_files(loss_files, expand(split_specifications(loss_text)))
-    for specification in specifications:
-        parse_loss(specification)  # a misspelt name is found before minutes of loading
-    recipe = recipe_from(data, epochs, settings)
-    progress = Progress()
-    study = Study(
-        title=title,
-        data=data,
-        tests=tests,
-        images=str(images) if images else None,
-        losses=specifications,
-        seeds=seeds,
-        recipe=resolve(recipe, budget, data, bool(tests), progress),
-    )
-    finish(study, out, chosen, progress)
+    def study(progress: Any) -> Study:
+        specifications = add_files(loss_files, expand(split_specifications(loss_text)))
+        for specification in specifications:
+            parse_loss(specification)  # a misspelt name is found before minutes of loading
+        recipe = recipe_from(data, epochs, settings)
+        return Study(
+            title=title,
+            data=data,
+            tests=tests,
+            images=str(images) if images else None,
+            losses=specifications,
+            seeds=seeds,
+            recipe=resolve(recipe, budget, data, bool(tests), progress),
+        )
+
+    finish(study, out, engine, workers, ray_address, slurm)
 
 
-def finish(study: Any, out: Path, engine: Any, progress: Any) -> None:
-    """Run what is left of a study, write its page, and say where it is."""
+def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any) -> None:
+    """Run what is left of a study, write its page, and say where it is.
+
+    Under ``torchrun`` the processes do each run together; all else, ``study_of`` too, is left to the first of them.
+    """
     from faceloss.compare.engine import compare as run_all
+    from faceloss.progress import Progress
     from faceloss.report import write_report
+    from faceloss.train.torchrun import joined
 
-    run_all(study, out, engine=engine, progress=progress)
-    page = write_report(out)
-    click.echo(f"{page.resolve()}")
+    with joined() as ranks:
+        progress = Progress(silent=ranks.rank > 0)
+        engine = engine_of(*engine_words, processes=ranks.size)
+        study = study_of(progress) if ranks.rank == 0 else None  # the others are told
+        run_all(study, out, engine=engine, progress=progress, ranks=ranks)
+        if ranks.rank == 0:
+            click.echo(f"{write_report(out).resolve()}")

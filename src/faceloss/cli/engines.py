@@ -31,8 +31,10 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def engine_of(engine: str | None, workers: int | None, ray_address: str | None, slurm: tuple[str, ...]) -> Any:
-    """The engine that the options ask for.
+def engine_of(
+    engine: str | None, workers: int | None, ray_address: str | None, slurm: tuple[str, ...], *, processes: int = 1
+) -> Any:
+    """The engine that the options ask for; None where ``processes`` that torchrun started do the runs.
 
     Raises:
         BadInput: options that do not go together, or an optional package that is missing.
@@ -41,6 +43,13 @@ def engine_of(engine: str | None, workers: int | None, ray_address: str | None, 
     from faceloss.compare.study import parse_value
     from faceloss.errors import BadInput
 
+    if processes > 1:
+        if engine or workers or ray_address or slurm:
+            raise BadInput(
+                f"torchrun started {processes} processes, which do one run after another together; leave out --engine, "
+                "--workers, --ray-address and --slurm, or start faceloss without torchrun."
+            )
+        return None
     parameters = {}
     for text in slurm:
         name, equals, value = text.partition("=")

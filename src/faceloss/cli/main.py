@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -75,7 +76,7 @@ def _run(arguments: list[str] | None) -> int:
     except click.exceptions.Abort:
         return _fail("stopped.", 3)
     except click.ClickException as error:
-        return _fail(error.format_message(), 2)
+        return _fail(error.format_message() if os.environ.get("RANK", "0") == "0" else "", 2)  # once, under torchrun
     except KeyboardInterrupt:
         return _fail("stopped.", 3)
     except BrokenPipeError:
@@ -90,7 +91,8 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"faceloss: {sentence}", file=sys.stderr)
+    if sentence:
+        print(f"faceloss: {sentence}", file=sys.stderr)
     return code
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from faceloss.cli.engines import engine_of, engine_options
+from faceloss.cli.engines import engine_options
 
 
 @click.command()
@@ -19,6 +19,5 @@ def resume(
     single_threaded_numpy()
     from faceloss.cli.compare import finish
     from faceloss.compare.engine import read_study
-    from faceloss.progress import Progress
 
-    finish(read_study(runs), runs, engine_of(engine, workers, ray_address, slurm), Progress())
+    finish(lambda progress: read_study(runs), runs, engine, workers, ray_address, slurm)

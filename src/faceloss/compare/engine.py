@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,34 +12,48 @@ from pydantic import ValidationError
 from faceloss.compare import outside
 from faceloss.compare.engines import Engine, default_workers, on_this_machine
 from faceloss.compare.engines.board import Board
+from faceloss.compare.engines.here import here
 from faceloss.compare.engines.session import close_session
 from faceloss.compare.lock import locked
 from faceloss.compare.memory import refuse_what_cannot_fit
-from faceloss.compare.prepare import prepare
+from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
 from faceloss.compare.run import steps
-from faceloss.compare.study import Run, Study, competitors, plan
+from faceloss.compare.study import Competitor, Run, Study, competitors, plan
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
+from faceloss.losses.shards import share
 from faceloss.progress import Progress
+from faceloss.train.epochs import FaceEpochs
+from faceloss.train.ranks import ONE, Ranks
 
 __all__ = ["compare", "default_workers", "first_error", "read_study"]
 
 
 def compare(
-    study: Study, out: Path, *, workers: int = 1, engine: Engine | None = None, progress: Progress | None = None
+    study: Study | None,
+    out: Path,
+    *,
+    workers: int = 1,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+    ranks: Ranks = ONE,
 ) -> Path:
     """Run ``study`` into the folder ``out``, or continue what is there, and write ``out/records.jsonl``.
 
     The runs are done by ``engine`` (:func:`faceloss.compare.engines.choose`), or where none is given in ``workers``
     processes of this machine; the records are the same. Nothing in ``out`` is ever overwritten by another study: a
-    folder that holds one with other settings is refused.
+    folder that holds one with other settings is refused. Of several ``ranks`` all call this, and do each run together;
+    process 0, whose ``study`` counts, does all the rest.
 
     Raises:
         BadInput: data, losses or settings cannot be used, or ``out`` belongs to another study.
         CouldNotFinish: stopped, lost workers, full disk, folder in use; says how to continue.
     """
     progress = progress or Progress()
+    if study is None or ranks.rank:
+        _follow(out, progress, ranks)
+        return out / "records.jsonl"
     study = outside.settle(study)
     _claim(study, out)
     with locked(out):
@@ -47,6 +62,7 @@ def compare(
         bench = prepare(study, progress)
         refuse_what_cannot_fit(study, len(bench.train.identities))
         rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
+        _divisible(study, bench, rows, ranks)
         runs = plan(study, rows, bench.digests)
         document = {"data": bench.records, "runs": [_planned(run) for run in runs]}
         write_atomically(out / "plan.json", json.dumps(document, indent=1).encode())
@@ -60,10 +76,46 @@ def compare(
         for row in rows:
             for remark in row.remarks:
                 progress.say(f"note on {row.label}: {remark}")
+        ranks.alone(lambda: [study.model_dump_json(), bench.digests, [run.id for run in todo]])
         if todo:
-            engine = engine or partial(on_this_machine, workers=workers)
-            engine(todo, study, bench, out, Board(progress, len(runs), len(todo)))
+            together = partial(here, ranks=ranks) if ranks.size > 1 else partial(on_this_machine, workers=workers)
+            (engine or together)(todo, study, bench, out, Board(progress, len(runs), len(todo)))
         return assemble(out)
+
+
+def _follow(out: Path, progress: Progress, ranks: Ranks) -> None:
+    """The part of the processes beside process 0: to train with it what it says is to do."""
+    text, digests, wanted = ranks.alone(lambda: None)
+    study = Study.model_validate_json(text)
+    if not (out / "study.json").exists():
+        raise BadInput(
+            f"{socket.gethostname()} does not see {out / 'study.json'}; the runs folder must be on a disk that all "
+            "machines share, under the same path: choose such an --out."
+        )
+    outside.use(study, out)
+    bench = prepare(study)
+    if list(bench.digests) != digests:
+        raise BadInput(
+            f"the faces of {study.data} on {socket.gethostname()} are not those of process 0; give every machine the "
+            "same images."
+        )
+    rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
+    runs = {run.id: run for run in plan(study, rows, bench.digests)}
+    here([runs[key] for key in wanted], study, bench, out, Board(progress, len(runs), len(wanted)), ranks=ranks)
+
+
+def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks) -> None:
+    """See that each of ``ranks`` has classes, and two images at least of every batch."""
+    if ranks.size == 1:
+        return
+    share(len(bench.train.identities), ranks.rank, ranks.size)
+    for kind in {row.batches for row in rows}:
+        smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))  # type: ignore[arg-type]
+        if smallest < 2 * ranks.size:
+            raise BadInput(
+                f"A batch of {smallest} images cannot be divided among {ranks.size} processes, at least two to each; "
+                f"raise the batch (--set batch={2 * ranks.size} or more) or start {max(1, smallest // 2)} or fewer."
+            )
 
 
 def read_study(out: Path) -> Study:

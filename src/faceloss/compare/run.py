@@ -5,6 +5,7 @@ import io
 import json
 import resource
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from faceloss.compare.prepare import Bench
 from faceloss.compare.study import Run, Study, full_hyperparameters
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
+from faceloss.errors import CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.losses.scores import Blocks, read_in
+from faceloss.losses.spread import spread
 from faceloss.train import checkpoint
 from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.loop import Diverged, LossFailed, Stopped, embed, train
+from faceloss.train.ranks import ONE, Ranks
 from faceloss.train.state import State, build_optimizer, resolve_device
 
 Show = Callable[[State, int, dict[str, float]], None]
@@ -36,7 +40,7 @@ def steps(study: Study, bench: Bench, batches: str) -> int:
     return len(epochs.batches(0)) * study.recipe.epochs
 
 
-def build_state(run: Run, study: Study, classes: int) -> State:
+def build_state(run: Run, study: Study, classes: int, ranks: Ranks = ONE) -> State:
     """A fresh state. Weights and class vectors depend on the seed only, so every loss starts from the same ones."""
     recipe, device = study.recipe, resolve_device(study.recipe.device)
     row, own = run.competitor, {name: key(run.seed, name) % 2**62 for name in ("net", "loss")}
@@ -45,6 +49,8 @@ def build_state(run: Run, study: Study, classes: int) -> State:
     if recipe.head_precision == "bf16":
         read_in(loss, Blocks(product=torch.bfloat16))
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
+    if ranks.size > 1:
+        spread(loss)
     return State(net, loss, build_optimizer(net, loss, recipe))
 
 
@@ -80,26 +86,27 @@ def execute(
     *,
     stop: Callable[[], bool] = lambda: False,
     show: Show = lambda state, total, now: None,
+    ranks: Ranks = ONE,
 ) -> str:
     """Bring ``run`` to its end in ``folder``: ``result.json``, ``influence.npz``, ``model.*``, ``cost.json``.
 
     A run that was interrupted continues from its checkpoint; one that is complete is left alone. Divergence, a lack of
     memory and an error in the code of the loss are results, and are written as such. Returns how it ended: "finished",
-    or status and reason, "failed: out of memory".
+    or status and reason, "failed: out of memory". Of several ``ranks`` all train, and process 0 judges.
 
     Raises:
         Stopped: ``stop`` said so; everything is saved.
-        CouldNotFinish: the folder is in use, the disk is full, or a checkpoint is damaged.
+        CouldNotFinish: the folder is in use, the disk is full, a checkpoint is damaged, or a process was lost.
     """
-    if (folder / "result.json").exists():
+    if ranks.alone((folder / "result.json").exists):
         return "finished"
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, wait=60.0):
+    ranks.alone(lambda: folder.mkdir(parents=True, exist_ok=True))
+    with locked(folder, wait=60.0) if ranks.rank == 0 else nullcontext():
         torch.set_num_threads(study.recipe.threads)
         keep_freed_memory()
         _reset_peak_memory()
-        state = build_state(run, study, len(bench.train.identities))
-        saved = checkpoint.load(folder, "checkpoint")
+        state = build_state(run, study, len(bench.train.identities), ranks)
+        saved = checkpoint.load(folder, "checkpoint", state.held(), ranks)
         if saved is not None:
             state.restore(*saved)
         epochs = FaceEpochs(bench.train, study.recipe, run.seed, run.competitor.batches)  # type: ignore[arg-type]
@@ -111,10 +118,13 @@ def execute(
                 study.recipe,
                 seed=run.seed,
                 course=losses.course(run.competitor.loss, **run.competitor.hyperparameters),
-                save=lambda state: checkpoint.save(folder, "checkpoint", state.tensors(), state.facts()),
+                save=lambda state: checkpoint.save(
+                    folder, "checkpoint", state.tensors(), state.facts(), state.held(), ranks
+                ),
                 stop=stop,
                 observe=lambda state: observe(embedder(state, study), bench.val),
                 show=show,
+                ranks=ranks,
             )
         except Stopped:
             raise
@@ -125,7 +135,12 @@ def execute(
             status, reason = "failed", "out of memory"
         except LossFailed as error:
             status, reason = "failed", str(error)
-        return _finish(run, study, bench, folder, state, status, reason)
+        endings = ranks.each(lambda: [status, reason])
+        if any(ending != endings[0] for ending in endings):
+            words = "; ".join(f"process {rank}: {' '.join(ending)}" for rank, ending in enumerate(endings))
+            raise CouldNotFinish(f"the processes of this run ended in different ways ({words})")
+        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason))
+        return ended
 
 
 def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str) -> str:
@@ -179,8 +194,7 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
     write_atomically(folder / "cost.json", json.dumps(cost).encode())
     rows = [record, *epochs, *({**who, **entry} for entry in results + curves)]
     write_atomically(folder / "result.json", json.dumps(rows, indent=None).encode())
-    for old in (*folder.glob("checkpoint-*.safetensors"), folder / "checkpoint.json"):
-        old.unlink(missing_ok=True)
+    checkpoint.remove(folder, "checkpoint")
     return f"{status}: {reason}" if reason else status
 
 

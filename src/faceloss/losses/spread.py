@@ -10,7 +10,7 @@ from faceloss.losses.binary import BinaryHead
 from faceloss.losses.class_vectors import Sampled, SubCenters, learnt
 from faceloss.losses.core import Loss
 from faceloss.losses.heads import ClassHead
-from faceloss.losses.shards import share
+from faceloss.losses.shards import Shards, share
 
 L = TypeVar("L", bound=Loss)
 
@@ -47,13 +47,16 @@ def heads(loss: nn.Module) -> list[ClassHead | BinaryHead]:
     ]
 
 
-def spread_parameters(loss: nn.Module) -> dict[str, int]:
-    """The names of the parameters of which each process holds a part -> their whole number of rows."""
-    found = {}
+def class_parameters(loss: nn.Module) -> dict[str, Shards]:
+    """The names of the parameters that can be spread -> of which classes this process holds them; all, unless spread.
+
+    A class may have several rows of such a parameter; they are held together.
+    """
+    found, parts = {}, heads(loss)
     for prefix, part in loss.named_modules():
-        if isinstance(part, ClassHead | BinaryHead) and part.shards is not None and part.weight is not None:
-            each = len(part.weight) // (part.shards.high - part.shards.low)
-            found[f"{prefix}.weight" if prefix else "weight"] = part.classes * each
+        if isinstance(part, ClassHead | BinaryHead) and part in parts:
+            held = part.shards or Shards(0, part.classes, part.classes)
+            found[f"{prefix}.weight" if prefix else "weight"] = held
             if isinstance(part, ClassHead) and part.bias is not None:
-                found[f"{prefix}.bias" if prefix else "bias"] = part.classes
+                found[f"{prefix}.bias" if prefix else "bias"] = held
     return found

@@ -17,7 +17,7 @@ from faceloss.losses.outside import in_words
 from faceloss.search.courses import Course, constant
 from faceloss.threads import data_threads
 from faceloss.train.prefetch import ahead
-from faceloss.train.rows import clip_gradients
+from faceloss.train.ranks import ONE, Ranks, is_lost
 from faceloss.train.schedule import learning_rate
 from faceloss.train.settings import Recipe
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -61,16 +61,21 @@ def to_input(pixels: Pixels, device: torch.device) -> Tensor:
     return images.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
 
 
+def own_images(epochs: Epochs, epoch: int, ranks: Ranks, index: Index) -> Pixels:
+    """The images of this process's part of the batch ``index``."""
+    return epochs.images(epoch, ranks.part(index))
+
+
 def numbers(*values: Tensor) -> list[float]:
     """0-d tensors as numbers, all in one transfer: each by itself would wait for the GPU."""
     return torch.stack([value.detach().to(values[0].device).reshape(()) for value in values]).tolist()
 
 
 @contextmanager
-def keyed(device: torch.device, seed: int, step: int) -> Iterator[None]:
-    """Random numbers of the network (dropout) depend on ``seed`` and ``step``; torch's generators stay as they were."""
+def keyed(device: torch.device, seed: int, step: int, rank: int = 0) -> Iterator[None]:
+    """Random numbers of the network (dropout) depend on the arguments; torch's generators stay as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(key(seed, step, "net") % 2**63)
+        torch.manual_seed(key(seed, step, "net", *([rank] if rank else [])) % 2**63)
         yield
 
 
@@ -82,6 +87,8 @@ def blamed_on_the_loss() -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        if is_lost(error):
+            raise
         raise LossFailed(f"the loss raised {in_words(error)}") from error
 
 
@@ -96,6 +103,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     observe: Callable[[State], dict[str, float]] = lambda state: {},
     show: Callable[[State, int, dict[str, float]], None] = lambda state, total, now: None,
+    ranks: Ranks = ONE,
 ) -> None:
     """Train ``state`` from where it stands to the end of the recipe.
 
@@ -107,16 +115,20 @@ def train(
         stop: asked after each step; True saves the state and raises :class:`Stopped`.
         observe: measures the network after an epoch, e.g. on the validation identities; goes into the history.
         show: told after each step: the state, the total number of steps, the step's statistics and images a second.
+        ranks: the processes that train together; all call this function, with states whose losses are spread over them.
+            ``observe`` is asked in process 0 only.
 
     Raises:
         Diverged: embeddings, loss or gradient not finite; raised *before* the update, so the weights are still good.
         LossFailed: the code of the loss raised an error.
         Stopped: ``stop`` said so.
+        Lost: another process died or does not answer.
     """
     device = resolve_device(recipe.device)
     autocast = resolve_precision(recipe.precision, device) == "bf16"
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    threads = data_threads(device.type, recipe.threads)
+    net = ranks.parallel(state.net, torch.zeros(2, 3, recipe.size, recipe.size, device=device))
+    alike, spread = state.parameters()
+    threads = data_threads(device.type, recipe.threads * ranks.neighbors)
     saved = time.monotonic()
     for epoch in range(state.epoch, recipe.epochs):
         batches = epochs.batches(epoch)
@@ -124,7 +136,8 @@ def train(
         state.net.train()
         state.loss.train()
         started = time.perf_counter(), time.process_time()
-        with closing(ahead(partial(epochs.images, epoch), batches[state.batch :], threads)) as prepared:
+        images_of = partial(own_images, epochs, epoch, ranks)
+        with closing(ahead(images_of, batches[state.batch :], threads)) as prepared:
             for index, pixels in prepared:
                 rate = learning_rate(recipe, state.step, len(batches))
                 for group in state.optimizer.param_groups:
@@ -133,17 +146,18 @@ def train(
                 labels = torch.from_numpy(epochs.labels(index)).to(device)
 
                 state.optimizer.zero_grad(set_to_none=True)
-                with keyed(device, seed, state.step), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                    embeddings = state.net(images)
+                random = keyed(device, seed, state.step, ranks.rank)
+                with random, torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                    embeddings = ranks.gather(net(images), len(index))  # [B,D] of the whole batch
                 if not bool(torch.isfinite(embeddings).all()):
                     raise Diverged(f"embeddings not finite at step {state.step}, epoch {epoch + 1}", index)
                 state.loss.key(seed, state.step)
                 with blamed_on_the_loss():
                     state.loss.set_hyperparameters(course(state.step / total))
-                    output = state.loss(embeddings.float(), labels)
+                    output = state.loss(embeddings, labels)
                     output.loss.backward()
-                    clipped = clip_gradients(parameters, recipe.clip or math.inf)
-                    norm, *values = numbers(clipped, output.loss, *output.statistics.values())
+                    clipped, loss = ranks.clip(output.loss, alike, spread, recipe.clip or math.inf)
+                    norm, *values = numbers(clipped, loss, *output.statistics.values())
                 statistics = dict(zip(("loss", *output.statistics), values, strict=True))
                 if not math.isfinite(statistics["loss"]):
                     raise Diverged(f"loss {statistics['loss']} at step {state.step}, epoch {epoch + 1}", index)
@@ -162,8 +176,8 @@ def train(
                 state.seconds += elapsed
                 state.cpu_seconds += time.process_time() - started[1]
                 show(state, total, {**statistics, "images_per_second": len(index) / max(elapsed, 1e-9)})
-                halt = stop()
-                if halt or time.monotonic() - saved > recipe.checkpoint_seconds:
+                halt, due = ranks.any(stop(), time.monotonic() - saved > recipe.checkpoint_seconds)
+                if halt or due:
                     save(state)
                     saved = time.monotonic()
                 if halt:
@@ -172,7 +186,8 @@ def train(
 
         means = {name: value / count for name, (value, count) in state.totals.items()}
         rate = learning_rate(recipe, state.step - 1, len(batches))
-        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **observe(state)})
+        observed = ranks.alone(lambda: observe(state))
+        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **observed})
         state.totals, state.batch, state.epoch = {}, 0, epoch + 1
         save(state)
         saved = time.monotonic()

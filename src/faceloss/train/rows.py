@@ -60,14 +60,26 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
 
     ``torch.nn.utils.clip_grad_norm_``, which does not take sparse gradients.
     """
-    given = [parameter for parameter in parameters if parameter.grad is not None]
-    dense = [parameter for parameter in given if not _is_sparse(parameter)]
-    sparse = [rows(parameter)[1] for parameter in given if _is_sparse(parameter)]
-    norm = nn.utils.get_total_norm([*(parameter.grad for parameter in dense if parameter.grad is not None), *sparse])
-    nn.utils.clip_grads_with_norm_(dense, most, norm)
-    for values in sparse:
-        values.mul_((most / (norm + 1e-6)).clamp(max=1.0))
+    held = gradients(parameters)
+    norm = nn.utils.get_total_norm(held)
+    scale_down(held, most, norm)
     return norm
+
+
+def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The gradients that there are; of a sparse one the rows that it has. To be changed in place."""
+    held = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            held.append(rows(parameter)[1] if _is_sparse(parameter) else parameter.grad)
+    return held
+
+
+def scale_down(held: list[Tensor], most: float, norm: Tensor) -> None:
+    """Scale gradients, of which ``norm`` is the common norm, such that it is ``most`` or less."""
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in held:
+        gradient.mul_(factor.to(gradient.dtype))
 
 
 def rows(parameter: nn.Parameter) -> tuple[Tensor, Tensor]:

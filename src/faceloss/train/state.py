@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from faceloss.losses.core import Loss
+from faceloss.losses.shards import Shards
+from faceloss.losses.spread import class_parameters
 from faceloss.train import rows
 from faceloss.train.settings import Recipe
 
@@ -33,12 +35,29 @@ class State:
         return copy.deepcopy(self)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by a name that says where it belongs."""
+        """Every tensor of the state by a name that says where it belongs; of what is spread this process's part."""
         named = {f"net.{key}": value for key, value in self.net.state_dict().items()}
         named |= {f"loss.{key}": value for key, value in self.loss.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             named |= {f"optimizer.{index}.{key}": value for key, value in moments.items() if torch.is_tensor(value)}
         return named
+
+    def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """All that is trained: what every process of a run has alike, and what is spread over them."""
+        spread = [name for name, held in class_parameters(self.loss).items() if held.high - held.low < held.classes]
+        parts = [self.loss.get_parameter(name) for name in spread]
+        every = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return [p for p in every if not any(p is part for part in parts)], parts
+
+    def held(self) -> dict[str, Shards]:
+        """What of :meth:`tensors` has rows by class -> of which classes; "optimizer.7" stands for all moments of 7."""
+        every = [p for group in self.optimizer.param_groups for p in group["params"]]
+        found: dict[str, Shards] = {}
+        for name, held in class_parameters(self.loss).items():
+            parameter = self.loss.get_parameter(name)
+            index = next(i for i, p in enumerate(every) if p is parameter)
+            found |= {f"loss.{name}": held, f"optimizer.{index}": held}
+        return found
 
     def facts(self) -> dict[str, Any]:
         """The counters and logs, as JSON."""

@@ -1,0 +1,188 @@
+"""`faceloss compare` under torchrun: records as of one process; killed, stopped, resumed on other numbers, refused."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = [
+    "--epochs", "2", "--seeds", "1", "--set", "net_options.width=4", "--set", "batch=18", "--set", "size=32",
+    "--set", "dim=16", "--set", "learning_rate=0.05", "--set", "precision=fp32", "--set", "images_per_identity=2",
+    "--losses", "subcenter_arcface(s=10,m=0.1)",
+]  # fmt: skip
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+
+
+def start(
+    size: int, *words: object, sizes: tuple[int, ...] | None = None, timeout: int = 60
+) -> list[subprocess.Popen[str]]:
+    """The command in ``size`` processes, as torchrun starts them; ``sizes`` is how many each believes there are."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(size)}
+    command = [sys.executable, "-m", "faceloss", *map(str, words)]
+    started = []
+    for rank in range(size):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str((sizes or [size] * size)[rank])}
+        environment = os.environ | known | own | {"FACELOSS_TIMEOUT": str(timeout)}
+        started.append(
+            subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )
+    return started
+
+
+def ends(started: list[subprocess.Popen[str]]) -> tuple[list[int], str, str]:
+    """Exit codes, all that was printed, all errors."""
+    try:
+        texts = [process.communicate(timeout=240) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [process.returncode for process in started], *("".join(text[i] for text in texts) for i in (0, 1))
+
+
+def refused(started: list[subprocess.Popen[str]]) -> str:
+    """The only sentence of processes that all end with exit code 2."""
+    codes, out, err = ends(started)
+    assert codes == [2] * len(started), err
+    assert out == ""
+    assert err.count("faceloss: ") == len(err.strip().splitlines()) == 1, err
+    return err
+
+
+@pytest.fixture(scope="module")
+def twice(toy_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two comparisons by two processes each, started by torchrun itself."""
+    outs = [tmp_path_factory.mktemp("torchrun") / "runs" for _ in range(2)]
+    for out in outs:
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node=2",
+            "--standalone",
+            "-m",
+            "faceloss",
+        ]
+        command += ["compare", "--data", str(toy_faces), *SMALL, "--out", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(out / "report.html")  # said once
+        assert done.stderr.count("done: softmax seed 0 (1/2)") == 1
+        assert "arning" not in done.stderr
+    return outs
+
+
+def test_two_processes_write_the_same_bytes_each_time(twice: list[Path]) -> None:
+    assert (twice[0] / "records.jsonl").read_bytes() == (twice[1] / "records.jsonl").read_bytes()
+    assert (twice[0] / "report.html").stat().st_size > 10_000
+
+
+def test_their_records_are_those_of_one_process_but_for_the_numbers(
+    twice: list[Path], faceloss: Cli, toy_faces: Path, tmp_path: Path
+) -> None:
+    done = faceloss("compare", "--data", toy_faces, *SMALL, "--workers", "1", "--out", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+
+    def shape(out: Path) -> list[object]:
+        names = ("kind", "run", "label", "seed", "epoch", "metric", "at", "protocol", "status", "images_seen")
+        return [(sorted(row), [row.get(name) for name in names]) for row in rows(out) if row["kind"] != "difference"]
+
+    assert shape(twice[0]) == shape(tmp_path / "runs")
+    epochs, own = ([row for row in rows(out) if row["kind"] == "epoch"] for out in (twice[0], tmp_path / "runs"))
+    # Batch normalization sees half of each batch, so the numbers are near, not equal.
+    for many, one in zip(epochs, own, strict=True):
+        assert many["loss_value"] != one["loss_value"]
+        assert many["loss_value"] == pytest.approx(one["loss_value"], rel=0.2)
+    files = sorted(path.name.partition("-")[0] for path in (twice[0] / "runs").glob("*/*"))
+    assert files == sorted(path.name.partition("-")[0] for path in (tmp_path / "runs" / "runs").glob("*/*"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("how", "hit", "sentence", "then"),
+    [
+        (signal.SIGKILL, 1, "another process of this run was lost", 2),
+        (signal.SIGKILL, 0, "another process of this run was lost", 1),
+        (signal.SIGSTOP, 2, "another process of this run was lost", 2),
+        (signal.SIGTERM, 2, "stopped after saving", 1),
+    ],
+)
+def test_the_end_of_one_is_the_end_of_all_and_any_number_continues(
+    toy_faces: Path, tmp_path: Path, how: signal.Signals, hit: int, sentence: str, then: int
+) -> None:
+    out, timeout = tmp_path / "runs", 15
+    words = ["compare", "--data", toy_faces, *SMALL, "--set", "checkpoint_seconds=0", "--set", "epochs=4"]
+    started = start(3, *(word for word in words if word != "--epochs" and word != "2"), "--out", out, timeout=timeout)
+    until = time.monotonic() + 120
+    while not list(out.glob("runs/*/checkpoint*.json")) and time.monotonic() < until:
+        assert [process.poll() for process in started] == [None] * 3
+        time.sleep(0.05)
+    started[hit].send_signal(how)
+    before = time.monotonic()
+    others = [process for process in started if how == signal.SIGTERM or process is not started[hit]]
+    codes, _, err = ends(others)
+    took = time.monotonic() - before
+    started[hit].kill()
+    started[hit].communicate()
+    assert codes == [3] * len(others), err
+    assert took < timeout + 30
+    assert err.count(sentence) == 1 or hit == 0, err  # who was first to say it was noted by process 0
+    assert f"faceloss resume {out}" in err
+    assert "Traceback" not in err
+    (saved,) = out.glob("runs/*/checkpoint.json")
+    document = json.loads(saved.read_text())
+    step = document["facts"]["step"]
+    assert step > 0
+    assert len(document["files"]) == 3
+    codes, _, err = ends(start(then, "resume", out))
+    assert codes == [0] * then, err
+    assert {row["status"] for row in rows(out) if row["kind"] == "run"} == {"finished"}
+    assert len([row for row in rows(out) if row["kind"] == "epoch"]) == 2 * 4
+    assert not list(out.glob("runs/*/checkpoint*"))
+    assert len(list(out.glob("runs/*/model-*.safetensors"))) == 2
+
+
+@pytest.mark.faults
+def test_processes_that_were_started_differently(toy_faces: Path, tmp_path: Path) -> None:
+    words = ["compare", "--data", toy_faces, *SMALL, "--out", tmp_path / "runs"]
+    codes, _, err = ends(start(2, *words, sizes=(2, 3), timeout=20))
+    assert codes == [2, 2], err
+    assert "is one of 3" in err
+    assert "start all alike" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.faults
+def test_what_cannot_be_divided_and_options_that_do_not_fit(
+    toy_faces: Path, painter: Callable[..., Path], tmp_path: Path
+) -> None:
+    words = ["compare", "--data", toy_faces, *SMALL, "--out", tmp_path / "runs"]
+    assert "leave out --engine, --workers" in refused(start(2, *words, "--workers", "2"))
+    assert "start all with torchrun" in refused([alone(words)])
+    few = [word.replace("batch=18", "batch=4") if isinstance(word, str) else word for word in words]
+    assert "A batch of 4 images cannot be divided among 3 processes" in refused(start(3, *few))
+    people = painter(tmp_path / "four", 4, 6)
+    words = ["compare", "--data", people, *SMALL, "--out", tmp_path / "others"]
+    assert "classes cannot be spread over 3 processes" in refused(start(3, *words))
+
+
+def alone(words: list[object]) -> subprocess.Popen[str]:
+    """A process that is told of another, but not where that one is."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MASTER")}
+    command = [sys.executable, "-m", "faceloss", *map(str, words)]
+    environment |= {"RANK": "0", "WORLD_SIZE": "2"}
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
