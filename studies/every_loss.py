@@ -41,6 +41,7 @@ PUBLISHED = (  # as these are published; why they are not so by default
     "elasticface(warmup=0)",
     "vpl(warmup=0)",
     "subcenter_arcface(gradient=exact)",
+    "coco(s=30)",
 )
 
 CELLS = (("eer", None), ("tar", 1e-3))
