@@ -129,7 +129,7 @@ class _Stream(torch.autograd.Function):
             if wanted:
                 _add_product(pull, z, v)
             shifts.append(shift)
-            if not bounded:  # for the blocks to come
+            if not bounded and bool((peak > 1).any()):  # for the blocks to come; by less does not pay
                 total, pull, shift = _raised(total, pull, shift, peak.clamp_min(0), product)
         value = shift + total.log2()  # -inf where no other class is
         saved = (features, rows, bias, column, value, pull, shift, lengths, kept if keep else None, chosen)
