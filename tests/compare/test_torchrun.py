@@ -175,7 +175,7 @@ def test_what_cannot_be_divided_and_options_that_do_not_fit(
     assert "start all with torchrun" in refused([alone(words)])
     few = [word.replace("batch=18", "batch=4") if isinstance(word, str) else word for word in words]
     assert "A batch of 4 images cannot be divided among 3 processes" in refused(start(3, *few))
-    people = painter(tmp_path / "four", 4, 6)
+    people = painter(tmp_path / "six", 6, 6)
     words = ["compare", "--data", people, *SMALL, "--out", tmp_path / "others"]
     assert "classes cannot be spread over 3 processes" in refused(start(3, *words))
 

@@ -64,6 +64,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; exit code 0, 2 (bad input), 3 (could not finish) or the verb's own."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost connection is told with stack traces of C++
     sys.exit(_run(arguments))
 
 

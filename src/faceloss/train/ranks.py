@@ -122,10 +122,16 @@ class Ranks:
         self.turn += 1
         return [answer if rank == self.rank else self.hear(f"{key}{rank}", rank) for rank in range(self.size)]
 
-    def leave(self, exit_code: int) -> None:
-        """Tell those who wait for this process, now or later, that it ends with an error."""
-        with suppress(Lost):
+    def leave(self, exit_code: int, *, hosting: bool) -> None:
+        """Tell those who wait for this process, now or later, that it ends; who hosts the store sees the others off."""
+        with suppress(Lost), answering():
             self.tell(f"turn {self.turn} of {self.rank}", {"exit": exit_code})
+            self.tell(f"end of {self.rank}", {})
+            until = time.monotonic() + min(5.0, self.timeout)
+            while hosting and time.monotonic() < until:
+                if self.store.check([f"end of {rank}" for rank in range(self.size)]):
+                    break
+                time.sleep(0.02)
 
     def first(self, error: Exception) -> bool:
         """Whether no other process has said what ``error`` says; of a loss each has its own words."""

@@ -37,8 +37,9 @@ def joined() -> Iterator[Ranks]:
         raise BadInput(f"This is process {rank} of {size} by RANK and WORLD_SIZE; start all with torchrun.")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(_number("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    hosting = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # torchrun has a store of its own
     with answering():
-        store = _store(rank, size, timeout)
+        store = _store(size, timeout, hosting)
         ranks = Ranks(int(rank), int(size), int(neighbors), store, timeout)
     try:
         with answering(), ranks.beating():
@@ -49,12 +50,14 @@ def joined() -> Iterator[Ranks]:
                 timeout=timedelta(seconds=timeout),
             )  # fmt: skip
             yield ranks
-            ranks.each(lambda: None)  # the store may be process 0's: it is not to go before the others have read it
+            ranks.each(lambda: None)
+        ranks.leave(0, hosting=hosting)
         dist.destroy_process_group()
     except BaseException as error:
         code = error.exit_code if isinstance(error, FacelossError) else 1
-        ranks.leave(code)
-        if isinstance(error, FacelossError) and not isinstance(error, Told) and not ranks.first(error):
+        again = isinstance(error, FacelossError) and not isinstance(error, Told) and not ranks.first(error)
+        ranks.leave(code, hosting=hosting)
+        if again:
             raise Told(code) from error
         raise
 
@@ -70,15 +73,12 @@ def _number(name: str, default: float) -> float:
     raise BadInput(f"The environment variable {name} is '{text}', which is not a number that it may be.")
 
 
-def _store(rank: float, size: float, timeout: float) -> Any:
-    """The key-value store that ``torchrun`` has, or that process 0 makes where another program started them."""
+def _store(size: float, timeout: float, hosting: bool) -> Any:
+    """The key-value store through which the processes meet."""
     host, port = os.environ.get("MASTER_ADDR"), int(_number("MASTER_PORT", 0))
     if not host or not port:
         raise BadInput(f"WORLD_SIZE is {size:g}, but MASTER_ADDR or MASTER_PORT is not set; start all with torchrun.")
-    running = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    store = TCPStore(
-        host, port, is_master=rank == 0 and not running, timeout=timedelta(seconds=timeout), wait_for_workers=False
-    )
+    store = TCPStore(host, port, is_master=hosting, timeout=timedelta(seconds=timeout), wait_for_workers=False)
     return PrefixStore(f"faceloss {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
