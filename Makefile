@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench faces study clean
+.PHONY: install compare test check docs bench million faces study every-loss clean
 
 install: $(STAMP)
 
@@ -29,15 +29,23 @@ check: install
 docs: install
 	$(BIN)/python tools/make_docs.py
 
-# Speed, each figure beside a peer in the same run.
+# Speed and memory, each figure beside a peer in the same run; a quarter of an hour.
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python benchmarks/losses.py
+	for file in head pairs batch6400 train; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+
+# A training step with a million classes of 128 dimensions, under 3 GiB.
+million: install
+	$(BIN)/python benchmarks/million.py
 
 # The study on real faces; FACES is the folder with the face sets, which are not ours to distribute.
 FACES ?= ../shared/data
 study: install
 	$(BIN)/python studies/real_faces.py --faces $(FACES)
+
+# Does every loss train? All of them, three seeds, on the built-in faces; about 75 minutes of one core.
+every-loss: install
+	$(BIN)/python studies/every_loss.py
 
 # Render the built-in faces anew (an hour of one core); needs the extra `faces`.
 faces: install

@@ -20,8 +20,9 @@ from torch.nn.functional import cross_entropy, linear, normalize
 
 import faceloss.losses as ours
 from faceloss.losses.scores import Blocks, read_in
+from faceloss.train.rows import SGD
 
-S, M = 64.0, 0.5
+M = 0.5  # radians; the scale is 32 at 128 dimensions and 64 at 512
 ROUNDS = 7
 
 
@@ -31,9 +32,12 @@ class Problem:
     def __init__(self, batch: int, dim: int, classes: int):
         generator = torch.Generator().manual_seed(0)
         self.batch, self.dim, self.classes = batch, dim, classes
-        self.x = torch.randn(batch, dim, generator=generator).requires_grad_()
+        self.s = 32.0 if dim < 512 else 64.0
         self.y = torch.randint(classes, (batch,), generator=generator)
         self.weight = nn.Parameter(torch.randn(classes, dim, generator=generator) / dim**0.5)
+        # As in the middle of a training: cosines of about 0.8 to the own class.
+        own = normalize(self.weight.data[self.y])
+        self.x = (8 * own + 6 * normalize(torch.randn(batch, dim, generator=generator))).requires_grad_()
 
     def step(self, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
         def take() -> None:
@@ -43,13 +47,13 @@ class Problem:
         return take
 
     def mine(self, blocks: Blocks, name: str = "arcface", **values: float) -> Callable[[], None]:
-        loss = ours.build(name, dim=self.dim, classes=self.classes, s=S, **(values or {"m": M}))
+        loss = ours.build(name, dim=self.dim, classes=self.classes, s=self.s, **(values or {"m": M}))
         loss.weight = self.weight
         read_in(loss, blocks)
         return self.step(lambda x, y: loss(x, y).loss)
 
     def peer(self) -> Callable[[], None]:
-        loss = ArcFaceLoss(self.classes, self.dim, margin=math.degrees(M), scale=S)
+        loss = ArcFaceLoss(self.classes, self.dim, margin=math.degrees(M), scale=self.s)
         loss.W = nn.Parameter(self.weight.data.T.contiguous())
 
         def take() -> None:
@@ -65,7 +69,7 @@ class Problem:
                 cos = linear(normalize(x), normalize(self.weight))
                 index = y.unsqueeze(1)
                 theta = cos.gather(1, index).clamp(-1 + 1e-6, 1 - 1e-6).acos()
-                return cross_entropy(S * cos.scatter(1, index, (theta + M).cos().to(cos.dtype)), y)
+                return cross_entropy(self.s * cos.scatter(1, index, (theta + M).cos().to(cos.dtype)), y)
 
         return self.step(loss)
 
@@ -85,7 +89,7 @@ class Problem:
 
     def exact(self) -> tuple[Tensor, Tensor]:
         """The gradients in float64, by plain operations."""
-        loss = read_in(ours.build("arcface", dim=self.dim, classes=self.classes, s=S, m=M), Blocks(stream=False))
+        loss = read_in(ours.build("arcface", dim=self.dim, classes=self.classes, s=self.s, m=M), Blocks(stream=False))
         assert loss is not None
         loss = loss.double()
         loss.weight.data = self.weight.data.double()
@@ -140,14 +144,105 @@ def headmem() -> None:
     small = Problem(256, 128, 200_000)
     few = interleaved({"faceloss": small.mine(Blocks(keep=0)), "metric-learning": small.peer()}, 3)
     print(
-        f"batch 256, dim 128, 1,000,000 classes, logits computed again: {seconds:.2f} s, {memory:.0f} MiB of extra memory"
-        f" = {memory / weights:.2f} times the weights\n"
+        f"batch 256, dim 128, 1,000,000 classes, logits computed again: {seconds:.2f} s, "
+        f"{memory:.0f} MiB of extra memory = {memory / weights:.2f} times the weights\n"
         f"at 200,000 classes: metric-learning {few['metric-learning']:.2f} s = "
         f"{few['metric-learning'] / few['faceloss']:.1f} times faceloss's {few['faceloss']:.2f} s"
     )
 
 
-TABLES = {"head32": head32, "head16": head16, "headmem": headmem}
+class Part:
+    """Partial FC at rate 0.1: steps of the head and of its optimizer, SGD with momentum and weight decay.
+
+    After a step ``index`` says which classes took part and ``gradient`` what their rows got, before the decay.
+    """
+
+    rate, lr, momentum, decay = 0.1, 0.1, 0.9, 5e-4
+
+    def __init__(self, problem: Problem):
+        self.problem, self.weight = problem, problem.weight
+        self.index = self.gradient = torch.empty(0)
+
+    def mine(self, blocks: Blocks) -> Callable[[], None]:
+        sizes = {"dim": self.problem.dim, "classes": self.problem.classes}
+        loss = ours.build("partial_fc", **sizes, s=self.problem.s, m=M, rate=self.rate, margin="arcface")
+        loss.weight = self.weight
+        read_in(loss, blocks)
+        optimizer = SGD([self.weight], lr=self.lr, momentum=self.momentum, weight_decay=self.decay)
+
+        def take() -> None:
+            self.problem.x.grad = self.weight.grad = None
+            loss(self.problem.x, self.problem.y).loss.backward()
+            optimizer.step()
+            self.index, self.gradient = self.weight.grad._indices()[0], self.weight.grad._values()
+            self.weight.grad = None
+
+        return take
+
+    def insightface(self) -> Callable[[], None]:
+        classes, y = self.problem.classes, self.problem.y
+        memory = torch.zeros_like(self.weight)
+        row = torch.arange(self.problem.batch)
+
+        def take() -> None:
+            self.problem.x.grad = None
+            chance = torch.rand(classes)
+            chance[y.unique()] = 2.0
+            self.index = index = chance.topk(int(self.rate * classes)).indices.sort().values
+            part = nn.Parameter(self.weight.data[index])
+            optimizer = torch.optim.SGD([part], lr=self.lr, momentum=self.momentum, weight_decay=self.decay)
+            optimizer.state[part]["momentum_buffer"] = memory[index]
+            column = torch.searchsorted(index, y)
+            logits = linear(normalize(self.problem.x), normalize(part)).clamp(-1, 1)
+            with torch.no_grad():
+                logits.arccos_()
+                logits[row, column] += M
+                logits.cos_()
+            cross_entropy(logits * self.problem.s, column).backward()
+            self.gradient = part.grad.clone() if self.checked else part.grad
+            optimizer.step()
+            self.weight.data[index] = part.data
+            memory[index] = optimizer.state[part]["momentum_buffer"]
+
+        return take
+
+    checked = False  # whether a gradient is looked at after the step
+
+    def error(self, step: Callable[[], None]) -> float:
+        """The larger relative error of the two gradients, against those in float64 over the same classes."""
+        before, self.checked = self.weight.data.clone(), True
+        step()
+        self.checked = False
+        self.weight.data.copy_(before)  # the next form is asked at the same weights
+        loss = ours.build("arcface", dim=self.problem.dim, classes=len(self.index), s=self.problem.s, m=M).double()
+        loss.weight.data = before[self.index].double()
+        x = self.problem.x.detach().double().requires_grad_()
+        loss(x, torch.searchsorted(self.index, self.problem.y)).loss.backward()
+        return max(relative_error(self.problem.x.grad, x.grad), relative_error(self.gradient, loss.weight.grad))
+
+
+def pfc() -> None:
+    """Partial FC, 0.1 of the classes, optimizer step included: at least 1.5 times as fast, 4 times less memory."""
+    part = Part(Problem(256, 512, 100_000))
+    steps = {
+        "faceloss": part.mine(Blocks()),
+        "faceloss, bfloat16": part.mine(Blocks(product=torch.bfloat16)),
+        "insightface form": part.insightface(),
+    }
+    errors = {name: part.error(step) for name, step in steps.items()}
+    floor = Problem(256, 512, 10_000).products()
+    seconds = interleaved({**steps, "products": floor}, ROUNDS)
+    memory = {name: peak_mib(step) for name, step in steps.items()}
+    print("batch 256, dim 512, 100,000 classes, of which 10,000 take part")
+    for name in steps:
+        print(
+            f"  {name:20} {seconds[name]:6.3f} s  {seconds['insightface form'] / seconds[name]:5.2f} x   "
+            f"{memory[name]:6.0f} MiB {memory['insightface form'] / memory[name]:5.1f} x   "
+            f"{seconds['products'] / seconds[name]:4.0%} of the products' rate   gradient error {errors[name]:.0e}"
+        )
+
+
+TABLES = {"head32": head32, "head16": head16, "headmem": headmem, "pfc": pfc}
 
 
 def main() -> None:

@@ -9,10 +9,12 @@ ROOT = Path(faceloss.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "memory",
     "progress",
     "threads",
     "data",
     "nets",
+    "search",
     "losses",
     "checks",
     "train",
@@ -25,16 +27,24 @@ ORDER = [
 ONLY = {
     "errors": set(),
     "files": {"errors"},
+    "memory": set(),
     "progress": set(),
     "threads": set(),
     "data": {"errors", "files", "progress"},
     "nets": {"errors"},
-    "losses": {"errors"},
-    "checks": {"errors", "losses"},
+    "search": {"errors", "data"},  # of data the keyed random numbers
+    "losses": {"errors", "memory", "search"},
+    "checks": {"errors", "losses", "search"},
     "evaluate": {"errors"},
     "report": {"errors", "files"},
 }
-NEVER = {"evaluate": {"torch", "PIL", "matplotlib"}, "report": {"torch", "PIL"}, "data": {"torch"}, "cli": {"PIL"}}
+NEVER = {
+    "search": {"torch"},
+    "evaluate": {"torch", "PIL", "matplotlib"},
+    "report": {"torch", "PIL"},
+    "data": {"torch"},
+    "cli": {"PIL"},
+}
 
 
 def imports(source: str) -> list[str]:

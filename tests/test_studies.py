@@ -7,19 +7,31 @@ from types import ModuleType
 
 import pytest
 
+from faceloss import losses
+from faceloss.compare.study import parse_loss
 from faceloss.report import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def real_faces() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("real_faces", ROOT / "studies" / "real_faces.py")
+def load(name: str) -> ModuleType:
+    """The module of a study, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "studies" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def real_faces() -> ModuleType:
+    return load("real_faces")
+
+
+@pytest.fixture(scope="module")
+def every_loss() -> ModuleType:
+    return load("every_loss")
 
 
 KEPT = sorted(path.parent for path in (ROOT / "studies" / "records").glob("*/records.jsonl"))
@@ -30,11 +42,14 @@ def test_there_are_kept_records() -> None:
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
-def test_the_table_in_the_lab_log_is_that_of_the_records(real_faces: ModuleType, kept: Path) -> None:
-    assert real_faces.table(kept) in (ROOT / "LAB.md").read_text()
+def test_the_table_in_the_lab_log_is_that_of_the_records(
+    real_faces: ModuleType, every_loss: ModuleType, kept: Path
+) -> None:
+    study = every_loss if kept.name == "every_loss" else real_faces
+    assert study.table(kept) in (ROOT / "LAB.md").read_text()
 
 
-@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
+@pytest.mark.parametrize("kept", [kept for kept in KEPT if kept.name != "every_loss"], ids=lambda kept: kept.name)
 def test_the_records_are_those_of_the_study_of_their_name(real_faces: ModuleType, kept: Path) -> None:
     study = real_faces.STUDIES[kept.name]()
     recorded = json.loads((kept / "records.jsonl").read_text().splitlines()[0])
@@ -52,7 +67,7 @@ def test_the_page_is_rebuilt_from_the_records_alone(tmp_path: Path, kept: Path) 
     page = write_report(tmp_path).read_text()
     study = json.loads((kept / "records.jsonl").read_text().splitlines()[0])
     assert study["title"] in page
-    assert "lfw" in page
+    assert ("builtin" if kept.name == "every_loss" else "lfw") in page
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
@@ -60,6 +75,32 @@ def test_records_hold_no_path_of_one_machine_and_no_picture(kept: Path) -> None:
     text = (kept / "records.jsonl").read_text() + (kept / "costs.jsonl").read_text()
     assert not any(word in text for word in ("/root", "/home", "/work", "/tmp", "base64"))
     assert len(text) < 3_000_000
+
+
+def test_every_loss_has_a_row_and_those_that_depart_from_their_paper_two(every_loss: ModuleType) -> None:
+    chosen = every_loss.study()
+    names = [parse_loss(text)[0] for text in chosen.losses]
+    assert set(names) == set(losses.own_names())
+    twice = {name for name in names if names.count(name) > 1}
+    warmed = {name for name in names if "warmup" in losses.describe(name).hyperparameters}
+    assert twice == warmed | {"subcenter_arcface", "coco"}
+    assert all(parse_loss(text)[1].get("warmup", 0) == 0 for text in every_loss.PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("gain", "lost", "said"),
+    [
+        ({"high": -0.06}, 0, "clearly"),
+        ({"high": -0.04}, 0, "yes"),
+        ({"high": 0.0}, 0, "no"),
+        ({"high": -0.2}, 1, "no"),
+        (None, 3, "no"),
+    ],
+)
+def test_a_loss_has_learnt_what_untrained_nets_do_not_know(
+    every_loss: ModuleType, gain: dict[str, float] | None, lost: int, said: str
+) -> None:
+    assert every_loss.learnt(gain, lost) == said
 
 
 @pytest.mark.real

@@ -12,7 +12,7 @@ from pathlib import Path
 from draw_curves import GRAY, ORANGE, Curve, Panel, row, sheet
 
 from faceloss import losses
-from faceloss.losses import FAMILIES, Description
+from faceloss.losses import FAMILIES, Description, courses
 from faceloss.losses.ruler import ANGLES, ClassCurve, Measured, PairCurve, in_words, measure_named
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -210,9 +210,10 @@ def _section(about: Description, found: Measured) -> str:
         "Deviations": _prose(about.deviations),
         "Checked": _prose(about.checked),
         "Batches": about.batches,
+        "Course": _course(about),
         "Defaults": ", ".join(rows) or "no hyperparameters",
     }
-    parts.append("\n".join(f"- **{name}:** {text}" for name, text in facts.items()))
+    parts.append("\n".join(f"- **{name}:** {text}" for name, text in facts.items() if text))
     if found.classes or found.pairs:
         parts.append(f"![Curves of {about.name}](losses/{about.name}.svg)")
     said = [f"Scale s = {found.classes.scale:.4g}."] if found.classes and not found.pairs else []
@@ -226,6 +227,12 @@ def _section(about: Description, found: Measured) -> str:
         values = ", ".join(f"{name} = {value}" for name, value in EXAMPLES[about.name].items())
         said.append(f"Drawn with {values}, as an example only: no default is known.")
     return "\n\n".join([*parts, *([" ".join(said)] if said else [])]) + "\n"
+
+
+def _course(about: Description) -> str:
+    """What moves while a loss trains, in words and, at its defaults, in numbers; "" where nothing does."""
+    values = courses.in_words(losses.course(about.name, **about.start))
+    return f"{_prose(about.course)} At the defaults {values}." if values else ""
 
 
 def _paragraphs(text: str) -> list[str]:

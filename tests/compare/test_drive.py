@@ -182,7 +182,7 @@ def test_a_worker_that_does_not_stop_in_time_is_cancelled(
         if run is RUNS[1]:  # at work
             folder.mkdir(parents=True)
             write_progress(folder, session(tmp_path)["token"], {"step": 5})
-        while True:
+        for _ in range(500):
             looked.append(run.id)
             yield None
 

@@ -123,3 +123,15 @@ def test_the_records_of_a_run_are_those_of_the_projected_embeddings(toy_faces: P
     epoch = next(row for row in written if row["kind"] == "epoch")
     assert epoch["val_auc"] == pytest.approx(observe(mapped, bench.val)["val_auc"], abs=1e-5)
     assert epoch["val_auc"] != pytest.approx(observe(raw, bench.val)["val_auc"], abs=1e-5)
+
+
+def test_the_products_of_the_head_are_in_bfloat16_where_the_recipe_says_so() -> None:
+    run = Run("id", Competitor("arcface", "arcface", {}, "shuffled"), 3)
+    products = {}
+    for precision in ("fp32", "bf16"):
+        recipe = STUDY.recipe.model_copy(update={"head_precision": precision})
+        started = build_state(run, STUDY.model_copy(update={"recipe": recipe}), classes=5)
+        embeddings, labels = torch.ones(2, 8) / 3, torch.tensor([0, 1])
+        products[precision] = started.loss(embeddings, labels).loss.item()
+    assert products["fp32"] != products["bf16"]
+    assert abs(products["fp32"] / products["bf16"] - 1) < 0.02

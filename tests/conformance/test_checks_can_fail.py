@@ -25,6 +25,7 @@ c [B,K] cosines, s scale, m margin, t a running mean of the target cosine.
 Paper: Nobody, "A loss to plant bugs in", 2026.
 Family: none.
 Batches: shuffled.
+Course: m rises to its value over the first half of the training.
 Deviations: none.
 Checked: nothing.
 """
@@ -58,6 +59,10 @@ class Sound(Loss):
         accuracy = (cos.argmax(1) == labels).double().mean()
         statistics = {"accuracy": accuracy, "target_angle": angle(own.detach()).rad2deg().mean()}
         return LossOutput(loss, statistics)
+
+
+def course(progress, *, m):
+    return {"m": m * min(1.0, 2 * progress)}
 
 
 def build(dim: int, classes: int, *, s: float = 8.0, m: float = 0.2) -> Loss:
@@ -166,6 +171,26 @@ PLANTED = [
     ("seeded_start", "the same start for every seed", START, "torch.randn(classes, dim, generator=torch.Generator())"),
     ("optimizer_options_name_parameters", "no such parameter", '{"weight": {', '{"wieght": {'),
     ("optimizer_options_name_parameters", "a wish that nobody reads", '{"weight_decay": 0.0}', '{"decay": 0.0}'),
+    ("course_is_sound", "a margin below 0", "m * min(1.0, 2 * progress)", "m * min(1.0, 2 * progress - 0.1)"),
+    ("course_is_sound", "a margin of nan", "m * min(1.0, 2 * progress)", "m if progress else float('nan')"),
+    ("course_is_sound", "another end", "m * min(1.0, 2 * progress)", "0.9 * m * min(1.0, 2 * progress)"),
+    ("course_is_sound", "an end that is not reached", "m * min(1.0, 2 * progress)", "m * 0.5 * progress"),
+    ("course_is_sound", "no such hyperparameter", '{"m": m *', '{"margin": m *'),
+    (
+        "course_is_sound",
+        "one that comes and goes",
+        "min(1.0, 2 * progress)}",
+        "min(1.0, 2 * progress)} if progress else {}",
+    ),
+    ("course_is_sound", "no dict", '{"m": m * min(1.0, 2 * progress)}', "m"),
+    (
+        "course_is_sound",
+        "a memory",
+        'def course(progress, *, m):\n    return {"m": m * min(1.0, 2 * progress)}',
+        "T = []\ndef course(progress, *, m):\n    T.append(0)\n    return {'m': m * progress ** len(T[300:])}",
+    ),
+    ("course_is_sound", "no word of it", "Course: m rises to its value over the first half of the training.", ""),
+    ("course_is_sound", "words without a course", "def course(", "def no_course("),
     ("learns", "a gradient that climbs", PER, "per = 2 * per.detach() - per"),
     ("learns", "labels of somebody else", "one_hot(labels,", "one_hot(torch.arange(len(labels)) % self.classes,"),
     ("documented", "no title", "passes every check.", "passes every check"),
@@ -231,7 +256,8 @@ def plant(tmp_path, monkeypatch):
         monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
         monkeypatch.delitem(sys.modules, "faceloss.losses.planted", raising=False)
         importlib.invalidate_caches()
-        return checks.Case("planted", partial(losses.build, "planted"), losses.describe("planted"))
+        about, course = losses.describe("planted"), losses.course("planted")
+        return checks.Case("planted", partial(losses.build, "planted"), about, course=course)
 
     yield planted
     sys.modules.pop("faceloss.losses.planted", None)

@@ -6,10 +6,9 @@ from faceloss.checks.miners import MINER_CHECKS, miners
 
 
 def test_all_miners_are_found():
-    assert {"all_triplets", "all_pairs", "one_pair_each", "hard", "semi_hard", "random", "distance_weighted"} <= set(
-        miners()
-    )
-    assert not {"positives", "negatives"} & set(miners())
+    some = {"all_triplets", "all_semi_hard", "all_pairs", "one_pair_each", "hard", "semi_hard", "distance_weighted"}
+    assert some <= set(miners())
+    assert not {"positives", "negatives", "identities"} & set(miners())
 
 
 @pytest.mark.parametrize("name", miners())

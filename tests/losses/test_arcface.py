@@ -137,3 +137,24 @@ def test_without_margin_it_is_cosface_without_margin(batch):
 def test_an_impossible_margin_is_refused(m):
     with pytest.raises(ValueError, match="m must be"):
         losses.build("arcface", dim=6, classes=4, m=m)
+
+
+@pytest.mark.parametrize("m", [0.1, 0.3, 0.5])
+def test_from_which_angle_on_the_own_class_pulls_less_than_the_others_push(m):
+    """Why the margin warms up: pull / push = sin(theta + m) / sin(theta), which is below 1 beyond (pi - m) / 2.
+
+    The sample's two cosines are free to move each by itself: it and the two class vectors live in three dimensions.
+    """
+    loss = losses.build("arcface", dim=3, classes=2, s=4.0, m=m).double()
+    with torch.no_grad():
+        loss.weight.copy_(torch.eye(2, 3))
+    for beyond in (-0.02, 0.02):
+        theta = (math.pi - m) / 2 + beyond
+        x = torch.tensor([[math.cos(theta), 0.2, math.sqrt(math.sin(theta) ** 2 - 0.04)]], dtype=torch.float64)
+        x.requires_grad_()
+        loss(x, torch.tensor([0])).loss.backward()
+        along = x.grad[0] - x.grad[0, 2] / x.detach()[0, 2] * x.detach()[0]  # what normalizing took away again
+        pull, push = -along[0].item(), along[1].item()
+        assert push > 0.1
+        assert pull / push == pytest.approx(math.sin(theta + m) / math.sin(theta), rel=1e-6)
+        assert (pull < push) == (beyond > 0)

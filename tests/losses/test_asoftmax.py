@@ -6,32 +6,13 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses import lsoftmax
 from faceloss.losses.asoftmax import psi
-
-GRID = torch.linspace(0.001, math.pi - 0.001, 2001, dtype=torch.float64)
-
-
-def naive(loss, embeddings, labels):
-    m, lam = (float(loss.hyperparameters()[name]) for name in ("m", "lam"))
-    total, turns = 0.0, set()
-    for x, y in zip(embeddings, labels.tolist(), strict=True):
-        scores = []
-        for j, w in enumerate(loss.weight):
-            cos = (w * x).sum() / (w.norm() * x.norm())
-            if j == y:
-                theta = torch.acos(cos)
-                k = math.floor(m * theta.item() / math.pi)
-                turns.add(k)
-                cos = (lam * cos + (-1) ** k * torch.cos(m * theta) - 2 * k) / (1 + lam)
-            scores.append(x.norm() * cos)
-        total = total - torch.log(scores[y].exp() / sum(score.exp() for score in scores))
-    assert len(turns) >= min(m, 3), "the input must reach several pieces of psi"
-    return total / len(labels)
 
 
 @pytest.mark.parametrize(("m", "lam"), [(4.0, 5.0), (4.0, 0.0), (2.0, 0.0), (1.5, 1.0)])
-def test_agrees_with_its_formula(agrees, m, lam):
-    agrees(losses.build("asoftmax", dim=6, classes=4, m=m, lam=lam), naive)
+def test_agrees_with_its_formula(agrees, multiplied, m, lam):
+    agrees(losses.build("asoftmax", dim=6, classes=4, m=m, lam=lam), multiplied(unit=True))
 
 
 def test_by_hand():
@@ -61,12 +42,16 @@ def test_at_unit_norm_it_is_the_factor_of_the_combined_margin(batch):
     torch.testing.assert_close(one, two, rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("lam", [0.0, 5.0])
-def test_the_target_falls_without_a_jump_and_stays_below_cos(lam):
-    values = psi(GRID.cos(), torch.tensor(4.0), torch.tensor(lam))
-    assert (values.diff() < 0).all()
-    assert values.diff().abs().max() < 0.01
-    assert (values <= GRID.cos() + 1e-12).all()
+def test_the_margin_is_that_of_lsoftmax():
+    """So what is tested of it there (it falls, without a jump, and stays below cos) holds here."""
+    assert psi is lsoftmax.psi
+
+
+@pytest.mark.parametrize("step", [0, 1, 10, 500, 1658, 1660, 27_999])
+def test_the_weight_of_the_cosine_falls_as_in_the_release(step):
+    lam = losses.course("asoftmax")(step / 28_000)["lam"]
+    assert math.isclose(lam, max(5.0, 1000 / (1 + 0.12 * step)))
+    assert (lam > 5) == (step < 1659)
 
 
 @pytest.mark.parametrize(("m", "discriminative"), [(2.0, False), (3.0, False), (3.8, True), (4.0, True)])

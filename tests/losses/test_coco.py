@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses.remarks import remarks
 
 
 def naive(loss, embeddings, labels):
@@ -58,3 +59,20 @@ def test_the_bound_on_alpha():
     sharp = math.log1p(3 * math.exp(-s * 4 / 3))
     assert math.isclose(value, sharp, rel_tol=1e-9)
     assert value > eps
+
+
+@pytest.mark.parametrize(("s", "low", "high"), [(30.0, 0.0, 1e-4), (5.0, 0.5, 1.5)])
+def test_why_its_scale_is_small(s, low, high):
+    """16 identities of 4 embeddings that have nothing in common: at s = 30 nothing is left to learn."""
+    loss = losses.build("coco", dim=64, classes=16, s=s).double()
+    embeddings = torch.eye(64, dtype=torch.float64)
+    value = loss(embeddings, torch.arange(16).repeat_interleave(4)).loss.item()
+    assert math.isclose(value, math.log1p(15 * math.exp(-s / 2)), rel_tol=1e-6)  # own cosine 1/sqrt(4), others 0
+    assert low < value < high
+
+
+def test_its_scale_is_not_held_against_all_classes():
+    """Only the identities of a batch compete, so the bound for all of them says nothing."""
+    assert remarks(losses.build("coco", dim=8, classes=100_000), 1000) == ()
+    assert remarks(losses.build("normface", dim=8, classes=100_000), 1000) == ()
+    assert remarks(losses.build("cosface", dim=8, classes=100_000, s=5.0), 1000) != ()

@@ -11,9 +11,9 @@ from faceloss.errors import BadInput
 from faceloss.losses.core import Loss, LossOutput, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.mining import Pairs
-from faceloss.losses.operations import distances
+from faceloss.losses.pairwise import distances
 from faceloss.losses.sums import SumLoss, Term
-from faceloss.losses.tuples import TupleHead, reduce
+from faceloss.losses.tuples import TupleHead, total
 
 
 def test_names_and_descriptions_need_no_torch():
@@ -21,7 +21,7 @@ def test_names_and_descriptions_need_no_torch():
 import sys
 from faceloss import losses
 assert {"softmax", "arcface", "triplet"} <= set(losses.names())
-assert not {"core", "heads", "mining", "operations", "sums", "tuples"} & set(losses.names())
+assert not {"core", "heads", "mining", "operations", "pairwise", "sums", "tuples"} & set(losses.names())
 for name in losses.names():
     losses.describe(name)
 assert "torch" not in sys.modules
@@ -227,9 +227,9 @@ def test_a_tuple_loss_on_pairs_hands_out_distance_sameness_and_label(batch):
 
 @pytest.mark.parametrize(("how", "expected"), [("mean", 0.75), ("active", 1.5)])
 def test_a_reduction_says_by_what_it_divides(how, expected):
-    assert reduce(torch.tensor([0.0, 1.0, 2.0, 0.0]), how).item() == expected
+    assert total(torch.tensor([0.0, 1.0, 2.0, 0.0])).reduce(how).item() == expected
     empty = torch.zeros(0, requires_grad=True)
-    reduce(empty, how).backward()
+    total(empty).reduce(how).backward()
     assert empty.grad is not None
 
 
@@ -246,3 +246,27 @@ def test_the_nearest_other_face_decides_the_accuracy_of_a_tuple_loss():
     x = torch.stack([angles.cos(), angles.sin()], 1)
     statistics = losses.build("triplet", dim=2, classes=3)(x, torch.tensor([0, 0, 1, 2, 2])).statistics
     assert statistics["accuracy"].item() == pytest.approx(3 / 5)  # 55 degrees is nearest to 50, 90 to 55
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["cosface", "partial_fc", "softmax", "triplet"])
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        (-1, r"^Labels must lie in 0 \.\. 4; given -1 \.\. 3\.$"),
+        (5, r"^Labels must lie in 0 \.\. 4; given 0 \.\. 5\.$"),
+    ],
+)
+def test_a_label_of_no_class_is_one_sentence(name, label, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        losses.build(name, dim=4, classes=5)(torch.randn(4, 4), torch.tensor([0, 3, label, 1]))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["cosface", "partial_fc", "softmax", "triplet"])
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "nan"), (float("inf"), "inf"), (float("-inf"), "-inf")])
+def test_an_embedding_that_is_not_finite_is_one_sentence_with_its_row(name, value, word):
+    embeddings = torch.randn(4, 4)
+    embeddings[2, 1] = embeddings[3, 0] = value
+    with pytest.raises(ValueError, match=rf"^Embeddings must be finite numbers; row 2 has {word}\.$"):
+        losses.build(name, dim=4, classes=5)(embeddings, torch.tensor([0, 3, 3, 1]))

@@ -11,27 +11,9 @@ from faceloss.losses.lsoftmax import psi
 GRID = torch.linspace(0.001, math.pi - 0.001, 2001, dtype=torch.float64)
 
 
-def naive(loss, embeddings, labels):
-    m, lam = (float(loss.hyperparameters()[name]) for name in ("m", "lam"))
-    total, turns = 0.0, set()
-    for x, y in zip(embeddings, labels.tolist(), strict=True):
-        scores = []
-        for j, w in enumerate(loss.weight):
-            cos = (w * x).sum() / (w.norm() * x.norm())
-            if j == y:
-                theta = torch.acos(cos)
-                k = math.floor(m * theta.item() / math.pi)
-                turns.add(k)
-                cos = (lam * cos + (-1) ** k * torch.cos(m * theta) - 2 * k) / (1 + lam)
-            scores.append(w.norm() * x.norm() * cos)
-        total = total - torch.log(scores[y].exp() / sum(score.exp() for score in scores))
-    assert len(turns) >= min(m, 3), "the input must reach several pieces of psi"
-    return total / len(labels)
-
-
 @pytest.mark.parametrize(("m", "lam"), [(4.0, 5.0), (4.0, 0.0), (2.0, 0.0), (1.5, 1.0)])
-def test_agrees_with_its_formula(agrees, m, lam):
-    agrees(losses.build("lsoftmax", dim=6, classes=4, m=m, lam=lam), naive)
+def test_agrees_with_its_formula(agrees, multiplied, m, lam):
+    agrees(losses.build("lsoftmax", dim=6, classes=4, m=m, lam=lam), multiplied(unit=False))
 
 
 def test_by_hand():
@@ -44,10 +26,11 @@ def test_by_hand():
     assert math.isclose(value, math.log1p(math.exp(math.sqrt(3) + 9)), rel_tol=1e-9)
 
 
+@pytest.mark.parametrize("lam", [0.0, 5.0])
 @pytest.mark.parametrize("m", [1.0, 1.35, 1.5, 1.7, 2.0, 3.0, 4.0])
-def test_the_continuation_falls_without_a_jump_and_stays_below_cos(m):
+def test_the_continuation_falls_without_a_jump_and_stays_below_cos(m, lam):
     m = torch.tensor(m, dtype=torch.float64)
-    values = psi(GRID.cos(), m, torch.tensor(0.0))
+    values = psi(GRID.cos(), m, torch.tensor(lam))
     assert (values.diff() < 0).all()
     assert values.diff().abs().max() < 0.01
     assert (values <= GRID.cos() + 1e-12).all()
@@ -60,6 +43,12 @@ def test_without_margin_it_is_softmax(batch):
     for more in ({"m": 1.0}, {"m": 4.0, "lam": 1e12}):
         value = losses.build("lsoftmax", dim=6, classes=4, seed=1, **more).double()(embeddings, labels).loss
         torch.testing.assert_close(value, plain, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("step", [0, 1, 100, 10_000, 29_999])
+def test_the_weight_of_the_cosine_falls_as_in_the_release(step):
+    assert math.isclose(losses.course("lsoftmax", lam=0.0)(step / 30_000)["lam"], 1000 * (1 + 2.5e-5 * step) ** -35)
+    assert losses.course("lsoftmax", lam=5.0)(step / 30_000)["lam"] >= 5
 
 
 def test_the_weight_of_the_cosine_can_be_lowered_while_training(batch):

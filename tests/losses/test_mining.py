@@ -8,10 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceloss.losses import mining
+from faceloss.losses import mining, pairwise
+
+
+def written_out(miner):
+    return lambda distances, labels, generator: miner(distances, labels, generator).triplets(distances, labels)
+
 
 MINERS = {
-    "all": mining.all_triplets,
+    "all": written_out(mining.all_triplets),
+    "all_semi_hard": written_out(mining.all_semi_hard),
     "hard": mining.hard,
     "easy": mining.easy,
     "hard_negative": mining.hard_negative,
@@ -63,8 +69,49 @@ def test_triplets_are_triplets(name, batch, seed):
 @settings(max_examples=60, deadline=None)
 def test_all_is_all(batch):
     distances, labels = batch
-    found = list(zip(*(column.tolist() for column in mining.all_triplets(distances, labels, generator())), strict=True))
+    found = list(zip(*(column.tolist() for column in MINERS["all"](distances, labels, generator())), strict=True))
     assert sorted(found) == sorted((a, p, n) for a, p in pairs(labels) for n in others(labels, a))
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_all_semi_hard_is_all_that_are_farther(batch):
+    distances, labels = batch
+    found = list(zip(*(c.tolist() for c in MINERS["all_semi_hard"](distances, labels, generator())), strict=True))
+    triplets = [(a, p, n) for a, p in pairs(labels) for n in others(labels, a)]
+    assert sorted(found) == sorted(t for t in triplets if distances[t[0], t[2]] > distances[t[0], t[1]])
+
+
+@given(batch=batches())
+@settings(max_examples=60, deadline=None)
+def test_identities_are_those_of_the_masks(batch):
+    _, labels = batch
+    groups = mining.identities(labels)
+    anchor, positive = mining.positives(labels).nonzero(as_tuple=True)
+    assert all(torch.equal(one, two) for one, two in zip(groups.pairs(), (anchor, positive), strict=True))
+    assert groups.several() == bool(mining.negatives(labels).any())
+    rows = torch.tensor([len(labels) - 1, 0, 0])
+    own = torch.zeros(3, len(labels), dtype=torch.bool)
+    own[groups.of(rows)] = True
+    assert torch.equal(own, ~mining.negatives(labels)[rows])
+
+
+def test_identities_keep_the_order_of_a_large_batch():
+    labels = torch.randint(3, (1000,), generator=generator())
+    wanted = mining.positives(labels).nonzero(as_tuple=True)
+    assert all(torch.equal(one, two) for one, two in zip(mining.identities(labels).pairs(), wanted, strict=True))
+
+
+@pytest.mark.parametrize("name", MINERS)
+@given(batch=batches(), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_blocks_of_one_row_pick_the_same(name, batch, seed):
+    distances, labels = batch
+    whole = MINERS[name](distances, labels, generator(seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairwise, "BLOCK", 1)
+        rowwise = MINERS[name](distances, labels, generator(seed))
+    assert all(torch.equal(one, two) for one, two in zip(whole, rowwise, strict=True))
 
 
 @given(batch=batches())
@@ -167,7 +214,7 @@ def test_triplets_are_triplets_in_512_dimensions(name, seed, closeness, single):
         assert (distances[a, n] < 1.4).all()
         close = (mining.negatives(labels) & (distances < 1.4)).any(1)
         assert set(a.tolist()) == set(close.nonzero().squeeze(1).tolist())
-    else:
+    elif name != "all_semi_hard":  # where a row may have none
         assert set(a.tolist()) == set(range(12))
 
 
@@ -247,6 +294,33 @@ def test_distance_weighted_weights_are_those_of_the_paper():
         assert abs(expected - 0.5) > 0.08
 
 
+def test_distance_weighted_never_draws_what_weighs_nothing():
+    """A draw of exactly 0 and the largest below 1 still meet a candidate, not the rows of weight 0 at both ends."""
+    labels = torch.tensor([1, 1, 2, 3, 4, 1])
+    distances = torch.full((6, 6), 1.3, dtype=torch.float64)
+    distances[:, 2] = distances[:, 4] = 1.5
+    for uniform in (0.0, 1 - 2**-53):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "rand", lambda count, uniform=uniform, **_: torch.full((count,), uniform).double())
+            anchor, _, negative = mining.distance_weighted(distances, labels, generator(), dim=8)
+        assert anchor.tolist() == [0, 0, 1, 1, 5, 5]
+        assert negative.tolist() == [3] * 6
+
+
+@pytest.mark.parametrize("cutoff", [1.2, 1.8, 2.0, 3.0])
+def test_distance_weighted_takes_any_cutoff(cutoff):
+    """Beyond sqrt 2 weights rise again; at 2 the density is 0."""
+    labels = torch.arange(40) // 2
+    distances = torch.rand(40, 40, generator=generator(), dtype=torch.float64) * 2
+    distances[:, :6] = 2.0
+    distances[:6, 10] = 2.0
+    for dim in (3, 8, 512):
+        anchor, _, negative = mining.distance_weighted(distances, labels, generator(), dim=dim, cutoff=cutoff)
+        assert len(anchor) == 40
+        assert (labels[anchor] != labels[negative]).all()
+        assert (distances[anchor, negative] < cutoff).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_distance_weighted_survives_512_dimensions(dtype):
     """Log weights span 370 there: one row has a far candidate, another a near one, and neither is lost."""
@@ -254,5 +328,8 @@ def test_distance_weighted_survives_512_dimensions(dtype):
     distances = torch.full((6, 6), 1.45, dtype=dtype)
     distances[0, 2] = distances[2, 0] = 0.3
     distances[4, 3] = distances[3, 4] = 1.39
-    anchor, _, negative = mining.distance_weighted(distances, labels, generator(), dim=512)
-    assert dict(zip(anchor.tolist(), negative.tolist(), strict=True)) == {0: 2, 2: 0, 3: 4, 4: 3}
+    distances[4, 2] = 1.0  # of two that are far, beside the closest of the batch, the closer one weighs e^100 more
+    distances[4, 5] = 0.2  # also beside a positive
+    for seed in range(20):
+        anchor, _, negative = mining.distance_weighted(distances, labels, generator(seed), dim=512)
+        assert dict(zip(anchor.tolist(), negative.tolist(), strict=True)) == {0: 2, 2: 0, 3: 4, 4: 2}

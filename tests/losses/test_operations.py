@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from faceloss.losses import operations
-from faceloss.losses.operations import add_angle, angle, cross_entropy, distances, normalize, sine, squared_distances
+from faceloss.losses.operations import add_angle, angle, cross_entropy, normalize, sine
 
 DTYPES = [torch.float32, torch.float64]
 EDGES = [-1.0, -1.0 + 2**-23, -0.5, 0.0, 0.5, 1.0 - 2**-23, 1.0, 1.0 + 2**-23, -1.0 - 2**-23]
@@ -53,26 +52,6 @@ def test_normalize(dtype):
     assert torch.isfinite(rows.grad).all()
     assert rows.grad[1].tolist() == [0, 0]
     assert torch.autograd.gradcheck(normalize, torch.randn(3, 4, dtype=torch.float64, requires_grad=True))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("measure", ["distances", "squared_distances"])
-def test_distances_of_duplicates_are_zero_with_zero_slope(measure, dtype):
-    rows = torch.randn(4, 512, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    rows = torch.cat([rows, rows, torch.zeros(2, 512, dtype=dtype)]).requires_grad_()
-    matrix = getattr(operations, measure)(rows)
-    assert matrix[0, 4] == matrix[8, 9] == 0
-    matrix.sum().backward()
-    assert torch.isfinite(rows.grad).all()
-
-
-def test_distances_agree_with_loops(batch):
-    rows, _ = batch
-    for measure, power in ((distances, 1), (squared_distances, 2)):
-        matrix = measure(rows)
-        for i, j in ((0, 1), (3, 7), (11, 2)):
-            expected = math.dist(rows[i].tolist(), rows[j].tolist()) ** power
-            assert math.isclose(matrix[i, j].item(), expected, rel_tol=1e-12)
 
 
 def test_cross_entropy_over_the_whole_range():

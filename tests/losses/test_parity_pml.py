@@ -99,7 +99,7 @@ def test_cosface_is_the_same(batch):
 def test_subcenter_arcface_has_its_margin_in_degrees_too(batch, m, s):
     """Same maximum over the centers, same rule beyond pi; theirs 28.6 degrees, ours radians; 3 centers in both."""
     x, labels = batch
-    ours = losses.build("subcenter_arcface", dim=6, classes=4, m=m, s=s).double()
+    ours = losses.build("subcenter_arcface", dim=6, classes=4, m=m, s=s, gradient="exact").double()
     other = theirs.SubCenterArcFaceLoss(num_classes=4, embedding_size=6, margin=math.degrees(m), scale=s)
     with torch.no_grad():
         other.W.data = ours.weight.detach().T.clone()
@@ -252,6 +252,19 @@ def test_hard_and_easy_triplets_are_those_of_its_miners(batch, mining):
     ours = losses.build("triplet", dim=6, classes=4, mining=mining)
     other = theirs.TripletMarginLoss(margin=0.2, distance=distances.LpDistance(power=2))
     both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels, miner(x.detach(), labels)))
+
+
+def test_all_semi_hard_triplets_are_those_of_its_semi_hard_miner(batch):
+    """It leaves out those beyond the margin, which cost nothing: only a mean over all of them would differ."""
+    labels = batch[1]
+    squared = distances.LpDistance(power=2)
+    ours = losses.build("triplet", dim=6, classes=4, mining="all_semi_hard", alpha=0.8)
+    other = theirs.TripletMarginLoss(margin=0.8, distance=squared)
+    miner = miners.TripletMarginMiner(margin=0.8, type_of_triplets="semihard", distance=squared)
+    assert len(miner(batch[0], labels)[0]) > 12
+    both(batch, lambda x: ours(x, labels).loss, lambda x: other(x, labels, miner(x.detach(), labels)))
+    every = losses.build("triplet", dim=6, classes=4, mining="all", alpha=0.8)
+    assert abs(every(*batch).loss - ours(*batch).loss) > 0.05
 
 
 @pytest.mark.parametrize("mining", ["semi_hard", "random"])

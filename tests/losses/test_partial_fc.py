@@ -81,7 +81,19 @@ def test_rows_that_take_no_part_get_no_gradient(batch):
     loss = losses.build("partial_fc", dim=6, classes=40, rate=0.3)
     part = chosen(loss, batch[1])
     loss(batch[0].float(), batch[1]).loss.backward()
-    assert loss.weight.grad.abs().sum(1).nonzero().flatten().tolist() == part
+    gradient = loss.weight.grad
+    assert gradient.is_sparse
+    assert gradient._indices().flatten().tolist() == part
+    assert gradient._values().shape == (12, 6)
+    assert (gradient._values().abs().sum(1) > 0).all()
+
+
+def test_under_a_cast_all_rows_have_a_gradient_as_a_cast_needs_it(batch):
+    loss = losses.build("partial_fc", dim=6, classes=40, rate=0.3)
+    part = chosen(loss, batch[1])
+    loss(*batch).loss.backward()  # float64 embeddings, float32 class vectors
+    assert not loss.weight.grad.is_sparse
+    assert loss.weight.grad.any(1).nonzero().flatten().tolist() == part
 
 
 def test_a_batch_of_one_identity_still_has_something_to_tell_apart():
@@ -120,7 +132,8 @@ def test_under_any_margin_it_is_that_loss_over_the_classes_that_take_part(batch,
         leaf = embeddings.clone().requires_grad_()
         form.key(0, 0)
         value = form(leaf, y).loss
-        results.append((value, *torch.autograd.grad(value, [leaf, *form.parameters()])))
+        grads = torch.autograd.grad(value, [leaf, *form.parameters()])
+        results.append((value, *(grad.to_dense() for grad in grads)))
     assert results[0][0] > 0
     torch.testing.assert_close(results[0][:2], results[1][:2], rtol=1e-9, atol=1e-10)
     for (key, parameter), got, want in zip(loss.named_parameters(), results[0][2:], results[1][2:], strict=True):

@@ -45,7 +45,7 @@ def steps(loss, embeddings, labels):
         loss.zero_grad()
         result = loss(leaf, labels)
         result.loss.backward()
-        gradients = {name: p.grad.clone() for name, p in loss.named_parameters()}
+        gradients = {name: p.grad.to_dense().clone() for name, p in loss.named_parameters()}
         out.append((result.loss.detach(), result.statistics, leaf.grad, gradients))
     return out
 

@@ -30,7 +30,28 @@ def naive(loss, embeddings, labels):
 @pytest.mark.parametrize("centers", [1, 3])
 @pytest.mark.parametrize(("s", "m"), [(64.0, 0.5), (5.0, 0.5), (5.0, 2.0)])
 def test_agrees_with_its_formula(agrees, s, m, centers):
-    agrees(losses.build("subcenter_arcface", dim=6, classes=4, s=s, m=m, centers=centers), naive)
+    loss = losses.build("subcenter_arcface", dim=6, classes=4, s=s, m=m, centers=centers, gradient="exact")
+    agrees(loss, naive)
+
+
+def test_by_default_the_slope_is_that_without_a_margin(batch):
+    """Same value as with the exact gradient; at one center per class, the gradient of ArcFace "straight-through"."""
+    embeddings, labels = batch
+    found = {}
+    for name, more in (
+        ("subcenter_arcface", {"centers": 1}),
+        ("subcenter_arcface", {"centers": 1, "gradient": "exact"}),
+        ("arcface", {"gradient": "straight-through"}),
+    ):
+        loss = losses.build(name, dim=6, classes=4, seed=1, s=5.0, **more).double()
+        leaf = embeddings.clone().requires_grad_()
+        value = loss(leaf, labels).loss
+        value.backward()
+        found[name, more.get("gradient")] = value.detach(), leaf.grad
+    (value, mine), (exact_value, exact), (_, theirs) = found.values()
+    torch.testing.assert_close(value, exact_value, rtol=1e-12, atol=0)
+    torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+    assert (mine - exact).abs().max() > 0.01
 
 
 def test_by_hand():

@@ -29,6 +29,8 @@ def naive(mining, reduction):
             assert all(n in negatives[a] for a, _, n in chosen)
         elif mining == "all":
             chosen = [(a, p, n) for a, p in pairs for n in negatives[a]]
+        elif mining == "all_semi_hard":
+            chosen = [(a, p, n) for a, p in pairs for n in negatives[a] if d[a][n] > d[a][p]]
         elif mining in ("hard", "easy"):
             chosen, pick = [], max if mining == "hard" else min
             for a in rows:
@@ -50,7 +52,7 @@ def naive(mining, reduction):
 
 
 @pytest.mark.parametrize("reduction", ["active", "mean"])
-@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "random", "all"])
+@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "random", "all", "all_semi_hard"])
 def test_agrees_with_its_formula(agrees, mining, reduction):
     loss = losses.build("triplet", dim=6, classes=4, mining=mining, reduction=reduction).eval()
     loss.key(5, 9)
@@ -78,7 +80,7 @@ def test_by_hand():
         assert math.isclose(result.statistics["accuracy"].item(), 1 / 3, rel_tol=1e-9)
 
 
-@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "random", "all"])
+@pytest.mark.parametrize("mining", ["semi_hard", "hard", "easy", "random", "all", "all_semi_hard"])
 def test_a_batch_without_triplets_gives_zero_with_zero_gradient(mining, batch):
     embeddings = batch[0][:4].clone().requires_grad_()
     for labels in (torch.arange(4), torch.zeros(4, dtype=torch.int64)):

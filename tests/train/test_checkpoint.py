@@ -72,9 +72,7 @@ def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", json.dumps({"files": {"gone.safetensors": ""}, "facts": {}})]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"files": {"gone.safetensors": ""}, "facts": {}})])
 def test_a_foreign_index_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "checkpoint.json").write_text(text)
     with pytest.raises(CouldNotFinish, match="damaged"):

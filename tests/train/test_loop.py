@@ -44,7 +44,8 @@ class Toy:
 
 def fresh(loss: str = "cosface", recipe: Recipe = RECIPE, **hyperparameters: object) -> State:
     net = nets.build(recipe.net, dim=recipe.dim, seed=1, input_size=recipe.size, **recipe.net_options)
-    head = losses.build(loss, dim=recipe.dim, classes=4, seed=1, **hyperparameters)
+    classes = 100 if loss == "partial_fc" else 4  # so that most classes of a step are drawn at random
+    head = losses.build(loss, dim=recipe.dim, classes=classes, seed=1, **hyperparameters)
     return State(net, head, build_optimizer(net, head, recipe))
 
 
@@ -69,7 +70,10 @@ def test_it_learns() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("loss", "optimizer"), [("cosface", "sgd"), ("center", "adamw"), ("margin", "sgd")])
+@pytest.mark.parametrize(
+    ("loss", "optimizer"),
+    [("cosface", "sgd"), ("center", "adamw"), ("margin", "sgd"), ("partial_fc", "sgd"), ("partial_fc", "adamw")],
+)
 def test_stopped_anywhere_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, loss: str, optimizer: str) -> None:
     recipe = RECIPE.model_copy(update={"optimizer": optimizer, "learning_rate": 0.01})
     whole = fresh(loss, recipe)
@@ -89,8 +93,59 @@ def test_stopped_anywhere_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, l
         assert equal(again, whole)
 
 
-def test_a_fork_is_independent_and_complete() -> None:
-    state = fresh()
+def test_a_course_is_followed_step_by_step() -> None:
+    asked: list[float] = []
+    seen: list[float] = []
+
+    def course(progress: float) -> dict[str, float]:
+        asked.append(progress)
+        return {"m": 0.1 + progress}
+
+    state = fresh(m=0.1)
+    show = lambda state, total, now: seen.append(float(state.loss.hyperparameters()["m"]))  # noqa: E731
+    train(state, Toy(), RECIPE, seed=0, save=nothing, course=course, show=show)
+    assert asked == [step / 8 for step in range(8)]
+    assert seen == [0.1 + step / 8 for step in range(8)]
+
+
+def test_a_course_that_moves_nothing_leaves_the_training_as_it_is() -> None:
+    plain, followed, moved = fresh(), fresh(), fresh()
+    train(plain, Toy(), RECIPE, seed=0, save=nothing)
+    train(followed, Toy(), RECIPE, seed=0, save=nothing, course=losses.course("cosface"))
+    train(moved, Toy(), RECIPE, seed=0, save=nothing, course=lambda progress: {"m": 0.35 * progress})
+    assert equal(plain, followed)
+    assert not torch.equal(plain.tensors()["loss.weight"], moved.tensors()["loss.weight"])
+
+
+@pytest.mark.faults
+def test_a_course_is_continued_to_the_bit(tmp_path: Path) -> None:
+    course = losses.course("asoftmax", lam=0.5)
+    whole, constant = fresh("asoftmax", lam=0.5), fresh("asoftmax", lam=0.5)
+    train(whole, Toy(), RECIPE, seed=3, save=nothing, course=course)
+    train(constant, Toy(), RECIPE, seed=3, save=nothing)
+    assert not torch.equal(whole.tensors()["loss.weight"], constant.tensors()["loss.weight"])
+    for stop_after in (1, 4, 6):
+        state = fresh("asoftmax", lam=0.5)
+        save = lambda state: checkpoint.save(tmp_path, f"{stop_after}", state.tensors(), state.facts())  # noqa: B023, E731
+        stop = lambda state=state: state.step >= stop_after  # noqa: B023, E731
+        with pytest.raises(Stopped):
+            train(state, Toy(), RECIPE, seed=3, save=save, course=course, stop=stop)
+        again = fresh("asoftmax", lam=0.5)
+        saved = checkpoint.load(tmp_path, f"{stop_after}")
+        assert saved is not None
+        again.restore(*saved)
+        train(again, Toy(), RECIPE, seed=3, save=nothing, course=course)
+        assert equal(again, whole)
+
+
+def test_a_course_that_the_loss_refuses_is_the_losss() -> None:
+    with pytest.raises(LossFailed, match=r"the loss raised TypeError: .*margin"):
+        train(fresh(), Toy(), RECIPE, seed=0, save=nothing, course=lambda progress: {"margin": 0.1})
+
+
+@pytest.mark.parametrize("loss", ["cosface", "partial_fc"])
+def test_a_fork_is_independent_and_complete(loss: str) -> None:
+    state = fresh(loss)
     train(state, Toy(), RECIPE, seed=0, save=nothing)
     fork = state.fork()
     assert equal(state, fork)
@@ -113,6 +168,19 @@ def test_divergence_stops_before_the_update() -> None:
     assert len(caught.value.index) == 8
     assert state.step == 0
     assert all(torch.equal(before[name], tensor) for name, tensor in state.net.named_parameters())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_is_not_finite_diverged_before_the_loss_is_asked(value: float) -> None:
+    state = fresh()
+    with torch.no_grad():
+        list(state.net.parameters())[-1].fill_(value)
+    state.loss.forward = lambda embeddings, labels: pytest.fail("the loss was asked")  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"^embeddings not finite at step 0, epoch 1$") as caught:
+        train(state, Toy(), RECIPE, seed=0, save=nothing)
+    assert len(caught.value.index) == 8
+    assert state.step == 0
 
 
 @pytest.mark.faults

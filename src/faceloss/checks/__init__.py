@@ -15,6 +15,7 @@ from faceloss.checks.contract import (
     optimizer_options_name_parameters,
     output,
 )
+from faceloss.checks.courses import course_is_sound
 from faceloss.checks.learning import learns
 from faceloss.checks.numbers import batch_order, duplicates, exact_gradient, finite_at_edges, low_precision
 from faceloss.checks.state import (
@@ -46,6 +47,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     hyperparameters_move,
     evaluation_changes_nothing,
     seeded_start,
+    course_is_sound,
     learns,
 )
 

@@ -13,6 +13,7 @@ from faceloss.errors import FacelossError
 from faceloss.losses import Description
 from faceloss.losses.core import Loss
 from faceloss.losses.outside import in_words
+from faceloss.search.courses import Course, constant
 
 DIM, CLASSES = 8, 6
 
@@ -29,12 +30,13 @@ REACHED: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A loss in one setting. ``make(dim=, classes=, seed=, **more)`` builds it."""
+    """A loss in one setting. ``make(dim=, classes=, seed=, **more)`` builds it, ``course`` is how it trains."""
 
     name: str
     make: Callable[..., Loss]
     description: Description
     straight_through: bool = False
+    course: Course = constant
 
     def loss(self, dim: int = DIM, classes: int = CLASSES, **more: Any) -> Loss:
         return self.make(dim=dim, classes=classes, **more)
@@ -57,7 +59,7 @@ def cases(name: str, given: Mapping[str, float | str] | None = None) -> Iterator
         defaults = {keyword: known.default for keyword, known in about.hyperparameters.items()}
         inexact = (defaults | values).get("gradient", "exact") != "exact"
         make = partial(losses.build, name, **values)  # type: ignore[arg-type]
-        yield Case(label, make, about, straight_through=inexact)
+        yield Case(label, make, about, straight_through=inexact, course=losses.course(name, **values))
 
 
 def failure(check: Callable[[Case], None], case: Case) -> str:
@@ -99,7 +101,7 @@ def batch(seed: int = 0, *, dim: int = DIM, classes: int = CLASSES, each: int = 
 
 
 def gradients(loss: Loss, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss value and the gradients of the embeddings and of every parameter, by name."""
+    """Loss value and the gradients of the embeddings and of every parameter, by name; sparse ones made dense."""
     embeddings = embeddings.detach().clone().requires_grad_()
     loss.zero_grad(set_to_none=True)
     value = loss(embeddings, labels).loss
@@ -107,7 +109,8 @@ def gradients(loss: Loss, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, d
     named = {"embeddings": embeddings, **dict(loss.named_parameters())}
     for name, tensor in named.items():
         must(tensor.grad is not None, f"{name} got no gradient at all")
-    return value.detach(), {name: tensor.grad.clone() for name, tensor in named.items() if tensor.grad is not None}
+    grads = {name: tensor.grad for name, tensor in named.items() if tensor.grad is not None}
+    return value.detach(), {name: grad.to_dense() if grad.is_sparse else grad.clone() for name, grad in grads.items()}
 
 
 def close(one: Tensor, two: Tensor, tolerance: float) -> bool:

@@ -42,7 +42,7 @@ def misspelt_is_refused(case: Case) -> None:
 
 
 def bad_input_is_refused(case: Case) -> None:
-    """Embeddings and labels of the wrong shape, type or range, and impossible sizes, are ValueErrors."""
+    """Embeddings and labels of the wrong shape, type or range, not finite, and impossible sizes, are ValueErrors."""
     loss = case.loss()
     embeddings, labels = batch(dtype=torch.float32)
     wrong = {
@@ -55,6 +55,8 @@ def bad_input_is_refused(case: Case) -> None:
         "float labels": (embeddings, labels.float()),
         "int32 labels": (embeddings, labels.int()),
         "a label too large": (embeddings, labels + 1),
+        "an embedding of nan": (embeddings.where(labels.unsqueeze(1) > 0, math.nan), labels),
+        "an infinite embedding": (embeddings.where(labels.unsqueeze(1) > 0, -math.inf), labels),
         "a negative label": (embeddings, labels - 1),
     }
     for what, (given, wanted) in wrong.items():

@@ -26,7 +26,10 @@ def auc(embeddings: Tensor, labels: Tensor) -> float:
 
 
 def learns(case: Case) -> None:
-    """60 steps on a toy set lower the loss and raise the AUC on identities never trained on."""
+    """60 steps on a toy set lower the loss and raise the AUC on identities never trained on.
+
+    The loss has its final hyperparameters all along, so that its values compare; a course is another check's.
+    """
     faces, labels = toy(12, 20, seed=0)
     unseen, names = toy(30, 6, seed=1)
     with torch.random.fork_rng(devices=[]):
@@ -42,6 +45,9 @@ def learns(case: Case) -> None:
         total = loss(net(faces[chosen.flatten()]), labels[chosen.flatten()]).loss
         optimizer.zero_grad()
         total.backward()
+        for parameter in loss.parameters():
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.to_dense()  # torch's Adam has no other
         optimizer.step()
         history.append(float(total.detach()))
     end = auc(net(unseen).detach(), names)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from faceloss.checks.case import batch, must
 from faceloss.losses import mining
-from faceloss.losses.mining import Miner, Pairs, Triplets
-from faceloss.losses.operations import distances, normalize
+from faceloss.losses.mining import AllNegatives, Miner, Pairs, Triplets
+from faceloss.losses.operations import normalize
+from faceloss.losses.pairwise import distances
 
 MinerOf = Callable[[int], Miner]  # from the number of dimensions, which some miners need to know
 
@@ -26,7 +27,7 @@ def miners() -> dict[str, MinerOf]:
     return found
 
 
-def _of(function: Callable[..., Triplets | Pairs], asks: bool, dim: int) -> Miner:
+def _of(function: Callable[..., Triplets | Pairs | AllNegatives], asks: bool, dim: int) -> Miner:
     return partial(function, dim=dim) if asks else function
 
 
@@ -68,7 +69,9 @@ def columns(found: Triplets | Pairs) -> tuple[Tensor, ...]:
 
 
 def mine(miner: Miner, apart: Tensor, labels: Tensor, seed: int = 0) -> Triplets | Pairs:
-    return miner(apart, labels, torch.Generator().manual_seed(seed))
+    """What the miner picks, written out if it is in short."""
+    found = miner(apart, labels, torch.Generator().manual_seed(seed))
+    return found.triplets(apart, labels) if isinstance(found, AllNegatives) else found
 
 
 def picks_tuples(make: MinerOf) -> None:
@@ -76,7 +79,8 @@ def picks_tuples(make: MinerOf) -> None:
     for where, dim, apart, labels in each_input():
         for seed in range(3):
             found = mine(make(dim), apart, labels, seed)
-            must(isinstance(found, Triplets | Pairs), f"a miner returns Triplets or Pairs, not {type(found).__name__}")
+            kind = type(found).__name__
+            must(isinstance(found, Triplets | Pairs), f"a miner returns Triplets, Pairs or AllNegatives, not {kind}")
             picked = columns(found)
             must(all(c.dtype == torch.int64 and c.ndim == 1 for c in picked), f"rows must be [T] int64 {where}")
             must(len({len(c) for c in picked}) == 1, f"as many of each {where}")

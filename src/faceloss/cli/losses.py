@@ -129,10 +129,23 @@ def _sheet(facts: "Description", given: dict[str, Any]) -> str:
         _hang("Deviations: ", facts.deviations, 2),
         _hang("Checked: ", facts.checked, 2),
         _hang("Batches: ", facts.batches, 2),
+        *_course(facts, given),
         "Hyperparameters:" + ("\n" + "\n".join(rows) if rows else " none"),
         *([f"Nothing is published for these; start with {start}"] if start else []),
     ]
     return "\n\n".join(part for part in parts if part.strip())
+
+
+def _course(facts: "Description", given: dict[str, Any]) -> list[str]:
+    """What the course of a loss does, in words and in numbers."""
+    if not facts.course:
+        return []
+    from faceloss import losses as room
+    from faceloss.losses.courses import in_words
+
+    values = in_words(room.course(facts.name, **given))
+    said = f"Here {values}." if values else "At these hyperparameters nothing moves."
+    return [_hang("Course: ", f"{facts.course} {said}", 2)]
 
 
 def _hang(start: str, text: str, indent: int | None = None) -> str:

@@ -15,6 +15,7 @@ from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.here import here
 from faceloss.compare.engines.session import close_session
 from faceloss.compare.lock import locked
+from faceloss.compare.memory import refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
 from faceloss.compare.run import steps
@@ -59,6 +60,7 @@ def compare(
         close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
+        refuse_what_cannot_fit(study, len(bench.train.identities))
         rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
         _divisible(study, bench, rows, ranks)
         runs = plan(study, rows, bench.digests)

@@ -22,8 +22,10 @@ from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.errors import CouldNotFinish
 from faceloss.files import write_atomically
+from faceloss.losses.scores import Blocks, read_in
 from faceloss.losses.spread import spread
 from faceloss.train import checkpoint
+from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.loop import Diverged, LossFailed, Stopped, embed, train
 from faceloss.train.ranks import ONE, Ranks
@@ -44,6 +46,8 @@ def build_state(run: Run, study: Study, classes: int, ranks: Ranks = ONE) -> Sta
     row, own = run.competitor, {name: key(run.seed, name) % 2**62 for name in ("net", "loss")}
     net = nets.build(recipe.net, dim=recipe.dim, seed=own["net"], input_size=recipe.size, **recipe.net_options)
     loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
+    if recipe.head_precision == "bf16":
+        read_in(loss, Blocks(product=torch.bfloat16))
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
     if ranks.size > 1:
         spread(loss)
@@ -99,6 +103,7 @@ def execute(
     ranks.alone(lambda: folder.mkdir(parents=True, exist_ok=True))
     with locked(folder, wait=60.0) if ranks.rank == 0 else nullcontext():
         torch.set_num_threads(study.recipe.threads)
+        keep_freed_memory()
         _reset_peak_memory()
         state = build_state(run, study, len(bench.train.identities), ranks)
         saved = checkpoint.load(folder, "checkpoint", state.held(), ranks)
@@ -112,6 +117,7 @@ def execute(
                 epochs,
                 study.recipe,
                 seed=run.seed,
+                course=losses.course(run.competitor.loss, **run.competitor.hyperparameters),
                 save=lambda state: checkpoint.save(
                     folder, "checkpoint", state.tensors(), state.facts(), state.held(), ranks
                 ),

@@ -147,6 +147,7 @@ def competitors(
         try:
             used = losses.resolve(name, dim=study.recipe.dim, classes=classes, **hyperparameters)
             loss = losses.build(name, dim=study.recipe.dim, classes=classes, **used)
+            losses.course(name, **used)  # refused here, not in the middle of the runs
         except (TypeError, ValueError) as error:
             raise BadInput(f"{specification}: {error}") from error
         arguments = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())

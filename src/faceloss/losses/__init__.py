@@ -9,16 +9,19 @@ A file of the user's own (:func:`add`) and the plug-in of an installed package (
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from faceloss import memory
 from faceloss.errors import BadInput, unknown
 from faceloss.losses import description, outside
 from faceloss.losses.description import FAMILIES, FIELDS, SCALE, Description, Hyperparameter
 
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
+    from faceloss.search.courses import Course
 
 __all__ = [
     "FAMILIES",
@@ -28,11 +31,15 @@ __all__ = [
     "Hyperparameter",
     "add",
     "build",
+    "course",
     "describe",
     "names",
     "own_names",
     "resolve",
+    "sketch",
 ]
+
+WORTH_ASKING = 2**28  # bytes of class vectors from which on it is asked beforehand whether a loss fits into memory
 
 
 def names() -> tuple[str, ...]:
@@ -89,8 +96,66 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
     Raises:
         BadInput: no loss of that name.
         TypeError: a hyperparameter that the loss does not have, or one that has no default and is not given.
-        ValueError: a value of the wrong type or outside its range.
+        ValueError: a value of the wrong type or outside its range, or more classes than there is memory for.
     """
+    _check(name, hyperparameters)
+
+    import torch  # here, so that names() and describe() stay free of it
+
+    if hyperparameters.get(SCALE) == "auto":
+        hyperparameters = resolve(name, dim=dim, classes=classes, **hyperparameters)
+    if classes * dim * 4 > WORTH_ASKING:
+        _refuse_what_cannot_fit(name, dim, classes, hyperparameters)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return _make(name, dim, classes, hyperparameters)
+
+
+def sketch(name: str, *, dim: int, classes: int, **hyperparameters: float | str) -> "Loss":
+    """The loss that :func:`build` gives, of tensors that have sizes but no memory (torch's device "meta").
+
+    Raises as :func:`build` does, but that any number of classes has room.
+
+    >>> loss = sketch("cosface", dim=512, classes=10_000_000)
+    >>> loss.weight.nbytes
+    20480000000
+    """
+    _check(name, hyperparameters)
+
+    import torch
+
+    if hyperparameters.get(SCALE) == "auto":
+        hyperparameters |= {SCALE: describe(name).hyperparameters[SCALE].default or 1.0}
+    with torch.device("meta"):
+        return _make(name, dim, classes, hyperparameters)
+
+
+def _make(name: str, dim: int, classes: int, hyperparameters: Mapping[str, float | str]) -> "Loss":
+    if name in outside.added() or name in outside.plugins():
+        return outside.construct(name, dim, classes, hyperparameters)
+    loss: Loss = _module(name).build(dim, classes, **hyperparameters)
+    return loss
+
+
+def _refuse_what_cannot_fit(name: str, dim: int, classes: int, hyperparameters: Mapping[str, float | str]) -> None:
+    try:
+        loss = sketch(name, dim=dim, classes=classes, **hyperparameters)
+        tables = {
+            f"{key} ({' x '.join(f'{size:,}' for size in tensor.shape)} x {tensor.itemsize} bytes)": tensor.nbytes
+            for key, tensor in [*loss.named_parameters(), *loss.named_buffers()]
+        }
+    except Exception:  # more numbers than torch can count, or somebody's code that needs their values
+        tables = {f"class vectors ({classes:,} x {dim} x 4 bytes)": 4 * classes * dim}
+    here = memory.available()
+    if sum(tables.values()) > here:
+        raise ValueError(
+            f"{classes:,} classes x {dim} dimensions do not fit: {memory.sum_in_words(tables)}, and there are "
+            f"{memory.in_words(here)} of memory; give fewer classes or dimensions."
+        )
+
+
+def _check(name: str, hyperparameters: Mapping[str, float | str]) -> None:
+    """Refuses hyperparameters that the loss does not have, lacks, or that cannot be, as :func:`build` says."""
     about = describe(name)
     known, start = about.hyperparameters, about.start
     for given, value in hyperparameters.items():
@@ -107,16 +172,21 @@ def build(name: str, *, dim: int, classes: int, seed: int = 0, **hyperparameters
             hint = f"start with {name}({given})" if given else f"'losses show {name}' says more"
             raise TypeError(f"{name} needs a value for '{required}': no default is known; {hint}.")
 
-    import torch  # here, so that names() and describe() stay free of it
 
-    if hyperparameters.get(SCALE) == "auto":
-        hyperparameters = resolve(name, dim=dim, classes=classes, **hyperparameters)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        if name in outside.added() or name in outside.plugins():
-            return outside.construct(name, dim, classes, hyperparameters)
-        loss: Loss = importlib.import_module(f"{__name__}.{name}").build(dim, classes, **hyperparameters)
-    return loss
+def course(name: str, **hyperparameters: float | str) -> "Course":
+    """How hyperparameters of the loss ``name`` move while it trains: from the share of the training done to values.
+
+    Set them before each step; ``faceloss compare`` does. They end at the ``hyperparameters``, those not given at the
+    paper's; of a loss without a course nothing moves.
+
+    >>> course("asoftmax")(0.0), course("cosface")(0.0)
+    ({'lam': 1000.0}, {})
+    """
+    from faceloss.losses import courses
+
+    known = describe(name).hyperparameters
+    values = {key: value.default for key, value in known.items() if value.default is not None} | hyperparameters
+    return courses.of(_module(name), values)
 
 
 def resolve(name: str, *, dim: int, classes: int, **hyperparameters: float | str) -> dict[str, Any]:
@@ -151,6 +221,13 @@ def _refuse_collision(
         raise BadInput(
             f"More than one loss is named '{name}': by {' and by '.join(offers)}. Rename the file, or remove a package."
         )
+
+
+def _module(name: str) -> ModuleType:
+    """The module of the loss ``name``, wherever it is from."""
+    if name in outside.added() or name in outside.plugins():
+        return outside.module(name)
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def _own_file(name: str) -> Path | None:

@@ -16,12 +16,18 @@ there (c = cos theta):
 change the value but not the slope, d psi / d c = 1, as several public implementations do; it trains another network
 under the same name and the same loss values.
 
+With the exact slope, a sample further than (pi - m)/2 from its own class vector is pulled at it by less than the wrong
+classes together push it off, and from scratch all samples start near 90 degrees: with the full margin from the first
+step, embeddings and class vectors may drift apart as a whole, until theta + m is about pi. ``warmup``, the share of the
+training over which m rises, keeps them from it; 0 is the published setting, for networks that are trained already.
+
 Paper: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, eq. 3; "subtract" is
 the rule of its released MXNet code.
 Family: margin.
 Batches: shuffled.
-Deviations: at cos = +-1 exactly, where the slope of cos(theta + m) is infinite, it is taken as that of c cos(m).
-"continuous" is ours, by analogy with the extension of L-Softmax.
+Course: m rises from 0 to its value in a straight line over the first half (``warmup``) of the training.
+Deviations: ``warmup`` is ours. At cos = +-1 exactly, where the slope of cos(theta + m) is infinite, it is taken as that
+of c cos(m). "continuous" is ours, by analogy with the extension of L-Softmax.
 Checked: formula read in its released code (deepinsight/insightface); value and gradient against loops in its test;
 value and gradient against pytorch-metric-learning 2.9.
 """
@@ -35,6 +41,7 @@ from torch import Tensor
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.operations import add_angle
+from faceloss.search.courses import rise
 
 
 def subtract(cos: Tensor, m: Tensor) -> Tensor:
@@ -48,16 +55,23 @@ def continuous(cos: Tensor, m: Tensor) -> Tensor:
     return torch.where(cos > -torch.cos(m), turned, -2 - turned)
 
 
+def course(progress: float, *, m: float, warmup: float) -> dict[str, float]:
+    """m rises from 0 in a straight line, over the first share ``warmup`` of the training."""
+    return {"m": m * rise(progress, over=warmup)}
+
+
 def build(
     dim: int,
     classes: int,
     *,
     s: float = 64.0,
     m: float = 0.5,
+    warmup: float = 0.5,
     gradient: Literal["exact", "straight-through"] = "exact",
     beyond_pi: Literal["subtract", "continuous", "none"] = "subtract",
 ) -> Loss:
-    """``s``: scale, above 0. ``m``: margin in radians, in [0, pi]. ``gradient``, ``beyond_pi``: see above."""
+    """``s``: scale, above 0. ``m``: margin in radians, in [0, pi]. ``warmup``: in [0, 1]. The rest: see above."""
+    Number(warmup, low=0, high=1).check("warmup")
     rules = {"subtract": subtract, "continuous": continuous, "none": add_angle}
     return ClassHead(
         dim,

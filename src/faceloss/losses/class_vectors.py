@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from faceloss.losses.operations import normalize
+from faceloss.losses.sampling import draw, take
 
 SHARE = 8000 / 126_450  # of the released training of VPL: 25 epochs of 5,179,510 images, 1,024 in a batch
 
@@ -18,9 +19,14 @@ SHARE = 8000 / 126_450  # of the released training of VPL: 25 epochs of 5,179,51
 class ClassVectors(NamedTuple):
     """The vectors that a batch is compared with."""
 
-    rows: Tensor  # [C*each,D]: ``each`` rows in a row for each of C classes
+    rows: Tensor  # [C*each,D]: ``each`` rows in a row for each of C classes; with ``chosen`` [K,D]
     column: Tensor  # [B] in 0 .. C-1: the own class of each sample
     each: int = 1  # a class's logit is the largest of its rows
+    chosen: Tensor | None = None  # [C] rising: only these of the rows count, and get a gradient, which is then sparse
+
+    def taken(self) -> "ClassVectors":
+        """The same without ``chosen``: the rows that count, [C,D]."""
+        return self if self.chosen is None else ClassVectors(take(self.rows, self.chosen), self.column)
 
 
 def learnt(weight: Tensor, labels: Tensor) -> ClassVectors:
@@ -47,7 +53,12 @@ class SubCenters(nn.Module):
 
 
 class Sampled(nn.Module):
-    """Partial FC: in training all classes of the batch and random others, up to ``rate`` of all; else all classes."""
+    """Partial FC: in training all classes of the batch and random others, up to ``rate`` of all; else all classes.
+
+    Which others depends on the key of the pass alone (:meth:`Loss.key`: seed and step), so that there is no generator
+    to save: a run that continues from a checkpoint draws what it would have drawn. The gradient of ``weight`` is
+    sparse: a ``torch.sparse_coo`` tensor of the rows that take part, for an optimizer that leaves the others alone.
+    """
 
     def __init__(self, rate: float):
         super().__init__()
@@ -58,15 +69,14 @@ class Sampled(nn.Module):
     ) -> ClassVectors:
         if not training:
             return ClassVectors(weight, labels)
-        classes = len(weight)
-        positive = torch.zeros(classes, dtype=torch.bool, device=labels.device)
-        positive[labels[labels >= 0]] = True  # -1: a class that another process holds
+        here = labels[labels >= 0]  # -1: a class that another process holds
         # At least one class more than one: a positive without a negative would teach nothing.
-        wanted = max(round(self.rate * classes), int(positive.sum()), 2)
-        order = torch.rand(classes, generator=generator("partial fc")).to(labels.device)
-        chosen = torch.where(positive, 2.0, order).topk(wanted).indices.sort().values  # positives before all others
+        wanted = max(round(self.rate * len(weight)), 2)
+        chosen = draw(len(weight), here, wanted, generator("partial fc"))
         column = torch.where(labels >= 0, torch.searchsorted(chosen, labels), -1)
-        return ClassVectors(weight[chosen], column)
+        if weight.requires_grad and weight.is_leaf:
+            return ClassVectors(weight, column, chosen=chosen)
+        return ClassVectors(weight[chosen], column)  # what made it, a cast, needs the gradient of all rows
 
 
 class Mixed(nn.Module):

@@ -11,13 +11,18 @@ difference of cosines; y [B] label. (1, m, 0) is ArcFace, (1, 0, m) CosFace, (m,
     "none"        cos(m1 theta + m2) - m3: not monotone
 
 ``gradient`` "exact" differentiates psi; "straight-through" lets the margin change the value but not the slope.
+``warmup`` is the share of the training over which the margins rise, for the reason given in ArcFace; 0 is the published
+setting.
 
 Paper: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, eq. 4; the default
 triple is that of its released MXNet code.
 Family: margin.
 Batches: shuffled.
-Deviations: "continuous" is the extension of L-Softmax; the release has none. At cos = +-1 exactly, where the slope is
-infinite, it is taken as about 0. The later PyTorch release ignores m1 and m2 where m3 > 0; here all three act.
+Course: m1 goes from 1, m2 and m3 go from 0 to their values in a straight line over the first half (``warmup``) of the
+training.
+Deviations: ``warmup`` is ours. "continuous" is the extension of L-Softmax; the release has none. At cos = +-1 exactly,
+where the slope is infinite, it is taken as about 0. The later PyTorch release ignores m1 and m2 where m3 > 0; here all
+three act.
 Checked: formula read in its released code (deepinsight/insightface); value and gradient against loops in its test.
 """
 
@@ -30,6 +35,7 @@ from torch import Tensor
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.operations import angle, falling_cos
+from faceloss.search.courses import rise
 
 
 def continuous(cos: Tensor, m1: Tensor, m2: Tensor, m3: Tensor) -> Tensor:
@@ -42,6 +48,12 @@ def none(cos: Tensor, m1: Tensor, m2: Tensor, m3: Tensor) -> Tensor:
     return torch.cos(m1 * angle(cos) + m2) - m3
 
 
+def course(progress: float, *, m1: float, m2: float, m3: float, warmup: float) -> dict[str, float]:
+    """m1 goes from 1, m2 and m3 from 0 in a straight line, over the first share ``warmup`` of the training."""
+    share = rise(progress, over=warmup)
+    return {"m1": 1 + share * (m1 - 1), "m2": share * m2, "m3": share * m3}
+
+
 def build(
     dim: int,
     classes: int,
@@ -50,10 +62,15 @@ def build(
     m1: float = 1.0,
     m2: float = 0.3,
     m3: float = 0.2,
+    warmup: float = 0.5,
     gradient: Literal["exact", "straight-through"] = "exact",
     beyond_pi: Literal["continuous", "none"] = "continuous",
 ) -> Loss:
-    """``s``: scale, above 0. ``m1``: above 0. ``m2``: radians, in [0, pi]. ``m3``: in [0, 2]. The rest: see above."""
+    """``s``: scale, above 0. ``m1``: above 0. ``m2``: radians, in [0, pi]. ``m3``: in [0, 2].
+
+    ``warmup``: in [0, 1]. The rest: see above.
+    """
+    Number(warmup, low=0, high=1).check("warmup")
     return ClassHead(
         dim,
         classes,

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.mining import all_pairs
-from faceloss.losses.operations import distances, normalize
+from faceloss.losses.operations import normalize
+from faceloss.losses.pairwise import distances
 from faceloss.losses.tuples import TupleHead
 
 

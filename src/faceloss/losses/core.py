@@ -91,7 +91,7 @@ class Loss(nn.Module, ABC):
         """The loss of a batch; float32 at least, whatever autocast says.
 
         Raises:
-            ValueError: embeddings or labels of the wrong shape, type or range.
+            ValueError: embeddings or labels of the wrong shape, type or range; embeddings that are not finite.
         """
         self._check(embeddings, labels)
         dtype = torch.promote_types(embeddings.dtype, torch.float32)
@@ -179,6 +179,10 @@ class Loss(nn.Module, ABC):
             raise ValueError(f"Labels must be [{shape[0]}], one for each embedding; given {list(labels.shape)}.")
         if labels.dtype != torch.int64:
             raise ValueError(f"Labels must be int64; given {labels.dtype}.")
-        low, high = (int(bound) for bound in labels.aminmax())
+        finite = torch.isfinite(embeddings)
+        low, high, all_finite = torch.stack([*labels.aminmax(), finite.all().to(labels.dtype)]).tolist()  # one transfer
+        if not all_finite:
+            row, place = (~finite).nonzero()[0].tolist()
+            raise ValueError(f"Embeddings must be finite numbers; row {row} has {float(embeddings[row, place]):g}.")
         if low < 0 or high >= self.classes:
             raise ValueError(f"Labels must lie in 0 .. {self.classes - 1}; given {low} .. {high}.")

@@ -10,7 +10,7 @@ from faceloss.errors import BadInput, unknown
 SCALE = "s"  # the name that the scale has in every loss that has one to choose
 
 # What a docstring says line by line, besides its prose.
-FIELDS = ("Paper", "Family", "Batches", "Deviations", "Checked", "Start with")
+FIELDS = ("Paper", "Family", "Batches", "Course", "Deviations", "Checked", "Start with")
 
 FAMILIES = (
     "softmax",
@@ -49,6 +49,7 @@ class Description(NamedTuple):
     start: dict[str, float | str]  # values to start with where no default is known
     family: str  # one of FAMILIES, or a word of your own
     checked: str  # where the formula is from and what it was compared with
+    course: str = ""  # how hyperparameters move while it trains, and why; "" if none does
 
 
 def describe(name: str, text: str | bytes, where: str) -> Description:
@@ -84,6 +85,7 @@ def describe(name: str, text: str | bytes, where: str) -> Description:
         start=_start(where, fields.get("Start with", ""), hyperparameters),
         family=fields.get("Family", "").rstrip("."),
         checked=fields.get("Checked", ""),
+        course=fields.get("Course", ""),
     )
 
 

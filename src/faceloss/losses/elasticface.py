@@ -7,12 +7,15 @@ c_j [B,K] cosine between embedding and class vector j, both normalized; s scale;
 the margin, in radians ("arcface") or differences of cosines ("cosface"); y [B] label. ``margin`` says which. ``assign``
 "random" gives the draws to samples as they come, "sorted" (the paper's "+") the larger ones to the smaller target
 cosines. The paper's m and sd: Arc 0.5 and 0.05 (the defaults), Arc+ 0.5 and 0.0175, Cos 0.35 and 0.05, Cos+ 0.35 and
-0.02. In evaluation every margin is m.
+0.02. In evaluation every margin is m. ``warmup`` is the share of the training over which m and sd rise, for the reason
+given in ArcFace; 0 is the published setting.
 
 Paper: Boutros et al., "ElasticFace: Elastic Margin Loss for Deep Face Recognition", CVPR Workshops 2022.
 Family: adaptive margin.
 Batches: shuffled.
-Deviations: beyond theta + m_i = pi, "arcface" has the rule "subtract" of ArcFace; the release has none.
+Course: m and sd rise from 0 to their values in a straight line over the first half (``warmup``) of the training.
+Deviations: ``warmup`` is ours. Beyond theta + m_i = pi, "arcface" has the rule "subtract" of ArcFace; the release has
+none.
 Checked: formula read in its released code (fdbtrs/ElasticFace); value and gradient against loops in its test.
 """
 
@@ -25,6 +28,7 @@ from torch import Tensor, nn
 from faceloss.losses import arcface, cosface
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
+from faceloss.search.courses import rise
 
 
 class Elastic(nn.Module):
@@ -45,6 +49,12 @@ class Elastic(nn.Module):
         return self.psi(cos, margins.to(cos.dtype))
 
 
+def course(progress: float, *, m: float, sd: float, warmup: float) -> dict[str, float]:
+    """m and sd rise from 0 in a straight line, over the first share ``warmup`` of the training."""
+    share = rise(progress, over=warmup)
+    return {"m": share * m, "sd": share * sd}
+
+
 def build(
     dim: int,
     classes: int,
@@ -52,10 +62,15 @@ def build(
     s: float = 64.0,
     m: float = 0.5,
     sd: float = 0.05,
+    warmup: float = 0.5,
     margin: Literal["arcface", "cosface"] = "arcface",
     assign: Literal["random", "sorted"] = "random",
 ) -> Loss:
-    """``s``: scale, above 0. ``m``: mean margin, in [0, 2]. ``sd``: its spread, at least 0. The rest: see above."""
+    """``s``: scale, above 0. ``m``: mean margin, in [0, 2]. ``sd``: its spread, at least 0. ``warmup``: in [0, 1].
+
+    The rest: see above.
+    """
+    Number(warmup, low=0, high=1).check("warmup")
     psi = arcface.subtract if margin == "arcface" else cosface.psi
     return ClassHead(
         dim,

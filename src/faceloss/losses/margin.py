@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.mining import Pairs, distance_weighted
-from faceloss.losses.operations import distances, normalize
+from faceloss.losses.operations import normalize
+from faceloss.losses.pairwise import distances
 from faceloss.losses.tuples import TupleHead
 
 

@@ -24,7 +24,8 @@ from torch import Tensor
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.mining import all_pairs
-from faceloss.losses.operations import normalize, squared_distances
+from faceloss.losses.operations import normalize
+from faceloss.losses.pairwise import squared_distances
 from faceloss.losses.sums import SumLoss, Term
 from faceloss.losses.tuples import TupleHead
 

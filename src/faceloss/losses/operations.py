@@ -48,19 +48,6 @@ def falling_cos(angle: Tensor) -> Tensor:
     return (1 - 2 * turns.remainder(2)) * torch.cos(angle) - 2 * turns
 
 
-def distances(vectors: Tensor) -> Tensor:
-    """Euclidean distances [B,B] between the rows of ``vectors`` [B,D]; equal rows: exactly 0, with gradient 0.
-
-    Differences are taken directly: through the Gram matrix, two equal rows come out 3e-4 apart in float32.
-    """
-    return torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def squared_distances(vectors: Tensor) -> Tensor:
-    """Squared Euclidean distances [B,B] between the rows of ``vectors`` [B,D]."""
-    return distances(vectors).square()
-
-
 def cross_entropy(target: Tensor, others: Tensor) -> Tensor:
     """-log softmax of the target from its logit and R = log sum over the other classes of exp(logit): [B] -> [B].
 

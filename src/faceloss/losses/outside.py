@@ -127,10 +127,9 @@ def construct(name: str, dim: int, classes: int, hyperparameters: Mapping[str, f
     """
     from faceloss.losses.core import Loss  # here, because it imports torch
 
-    file = _added.get(name)
-    module = _run(file) if file else _import(plugins()[name][0])
+    defined = module(name)
     try:
-        loss = module.build(dim, classes, **hyperparameters)
+        loss = defined.build(dim, classes, **hyperparameters)
     except (TypeError, ValueError):
         raise  # a hyperparameter is refused
     except Exception as error:
@@ -138,6 +137,16 @@ def construct(name: str, dim: int, classes: int, hyperparameters: Mapping[str, f
     if not isinstance(loss, Loss):
         raise BadInput(f"build of the loss {name} must return a faceloss.losses.core.Loss; it returns {loss!r:.80}.")
     return loss
+
+
+def module(name: str) -> ModuleType:
+    """The module of the file or plug-in called ``name``.
+
+    Raises:
+        BadInput: it cannot run.
+    """
+    file = _added.get(name)
+    return _run(file) if file else _import(plugins()[name][0])
 
 
 def _run(file: LossFile) -> ModuleType:

@@ -23,7 +23,7 @@ from torch import Tensor
 from faceloss.losses.core import Loss, LossOutput, Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.mining import positives
-from faceloss.losses.operations import squared_distances
+from faceloss.losses.pairwise import squared_distances
 from faceloss.losses.sums import SumLoss, Term
 
 SMALLEST = 1e-30  # a squared distance below this counts as it; its inverse and that one's fit into float32

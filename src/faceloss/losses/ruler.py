@@ -259,7 +259,7 @@ def _pair_curve(heads: list[tuple[float, TupleHead]], angles: Sequence[float], p
 
 def _mines_triplets(head: TupleHead) -> bool:
     distances = torch.ones(4, 4, dtype=torch.float64).fill_diagonal_(0)
-    return isinstance(head.miner(distances, torch.tensor([0, 0, 1, 1]), torch.Generator()), Triplets)
+    return not isinstance(head.miner(distances, torch.tensor([0, 0, 1, 1]), torch.Generator()), Pairs)
 
 
 def _mine(*_: Any, same: bool, triplet: bool) -> Pairs | Triplets:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from faceloss.losses.binary import BinaryHead
+from faceloss.losses.class_vectors import centroids
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead, Learnt
 from faceloss.losses.scores import Listed
@@ -59,6 +60,8 @@ def rounded(s: float) -> float:
 def remark(loss: Loss) -> str:
     """A sentence if a fixed scale of ``loss`` lies below the bound, otherwise nothing."""
     for part, s in _parts(loss, fixed=True).items():
+        if isinstance(part, ClassHead) and part.vectors is centroids:
+            continue  # the classes that compete are those of a batch, and how many those are is not known here
         bound = least(part, BOUND)
         if s < bound < math.inf:
             return (

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from faceloss.losses import stream
 from faceloss.losses.class_vectors import ClassVectors
 from faceloss.losses.operations import normalize
+from faceloss.losses.sampling import spread_out
 from faceloss.losses.shards import Shards
 
 L = TypeVar("L", bound=nn.Module)
@@ -80,7 +81,7 @@ class Scores:
     ):
         self.features = features if shards is None else shards.copy(features)
         self.vectors, self.unit, self.bias, self.blocks, self.shards = vectors, unit, bias, blocks, shards
-        self.classes = len(vectors.rows) // vectors.each
+        self.classes = len(vectors.rows) // vectors.each if vectors.chosen is None else len(vectors.chosen)
 
     def read(self, change: Change | None = None, total: Change | None = None) -> Read:
         """One pass: the log sum exp of ``change`` of the logits and the sum of ``total`` of them, each if asked for.
@@ -116,6 +117,7 @@ class Scores:
             block=self.blocks.classes,
             keep=kept <= self.blocks.keep,
             product=self.blocks.product,
+            chosen=self.vectors.chosen,
         )
         return Read(rest.log_sum_exp, self.features.new_zeros(()), rest.largest, rest.own)
 
@@ -144,7 +146,7 @@ class Scores:
                 plain.masked_fill(~mine, -math.inf).amax(-1),
             )
 
-        rows = torch.split(self.vectors.rows, step * each)
+        rows = torch.split(self.vectors.taken().rows, step * each)
         biases = [None] * len(rows) if self.bias is None else torch.split(self.bias, step)
         parts: list[Any] = []
         for index, (some, bias) in enumerate(zip(rows, biases, strict=True)):
@@ -182,7 +184,8 @@ def own_rows(vectors: ClassVectors, blocks: Blocks, shards: Shards | None = None
     Their gradients meet in one tensor: taking rows in the plain way would make a second one of all classes.
     """
     if not blocks.stream or not vectors.rows.requires_grad:
-        own = _take(vectors.rows, vectors.column, vectors.each)
+        vectors = vectors.taken()
+        own = _take(*vectors)
     else:
         own, rows = _Own.apply(*vectors)  # type: ignore[no-untyped-call]
         vectors = vectors._replace(rows=rows)
@@ -191,27 +194,34 @@ def own_rows(vectors: ClassVectors, blocks: Blocks, shards: Shards | None = None
 
 class _Own(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, column: Tensor, each: int) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(column)
+    def forward(ctx: Any, rows: Tensor, column: Tensor, each: int, chosen: Tensor | None) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(column, chosen)
         ctx.facts = (rows.shape, each)
         ctx.set_materialize_grads(False)
-        return _take(rows, column, each), rows.view_as(rows)
+        return _take(rows, column, each, chosen), rows.view_as(rows)
 
     @staticmethod
-    def backward(ctx: Any, own: Tensor | None, rows: Tensor | None) -> tuple[Tensor | None, None, None]:
-        (column,) = ctx.saved_tensors
+    def backward(ctx: Any, own: Tensor | None, rows: Tensor | None) -> tuple[Tensor | None, None, None, None]:
+        column, chosen = ctx.saved_tensors
         shape, each = ctx.facts
         if own is None:
-            return rows, None, None
+            return rows, None, None, None
         # In place: what arrives was made by the readers of this module for this one use.
-        rows = own.new_zeros(shape) if rows is None else rows
+        if rows is None:
+            rows = (
+                own.new_zeros(shape)
+                if chosen is None
+                else spread_out(chosen, own.new_zeros(len(chosen), shape[1]), shape)
+            )
+        values = rows if chosen is None else rows._values()
         here = column >= 0
-        rows.view(-1, each, shape[1]).index_add_(0, column[here], own.view(len(own), each, -1)[here])
-        return rows, None, None
+        values.view(-1, each, shape[1]).index_add_(0, column[here], own.view(len(own), each, -1)[here])
+        return rows, None, None, None
 
 
-def _take(rows: Tensor, column: Tensor, each: int) -> Tensor:
-    taken = rows.view(-1, each, rows.shape[1])[column.clamp_min(0)]  # [B,each,D]
+def _take(rows: Tensor, column: Tensor, each: int, chosen: Tensor | None) -> Tensor:
+    place = column.clamp_min(0) if chosen is None else chosen[column.clamp_min(0)]
+    taken = rows.view(-1, each, rows.shape[1])[place]  # [B,each,D]
     taken = torch.where((column >= 0).view(-1, 1, 1), taken, 0.0)
     return taken.squeeze(1) if each == 1 else taken
 

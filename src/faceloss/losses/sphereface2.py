@@ -112,7 +112,7 @@ def build(
     for name, number in (numbers | {"s": scale}).items():
         number.check(name)
     psi, phi = KINDS[kind]
-    orthogonal = torch.zeros((), dtype=torch.float64)
+    orthogonal = torch.zeros((), dtype=torch.float64, device="cpu")
     values = {name: orthogonal + number.value for name, number in numbers.items()}
     p, n = (s * float(change(orthogonal, values)) for change in (psi, phi))
     return BinaryHead(

@@ -23,9 +23,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from faceloss.losses.operations import SMALLEST_NORM
+from faceloss.losses.sampling import spread_out
 
 LOG2E = 1 / math.log(2)
 HEADROOM = 6.0  # bits between the largest sum of a bounded head and the largest number
+AHEAD = 40.0  # bits by which a logit may exceed the largest of the blocks before without a second look
 
 
 class Rest(NamedTuple):
@@ -46,6 +48,7 @@ def log_sum_exp(
     block: int,
     keep: bool,
     product: torch.dtype | None = None,
+    chosen: Tensor | None = None,
 ) -> Rest:
     """R of each sample, see above; exact to rounding, whatever the inputs and the block.
 
@@ -59,12 +62,14 @@ def log_sum_exp(
         keep: whether E [B,C] is kept for the backward pass, or made again there.
         product: the type of the matrix products and of E, by default that of ``features``. With bfloat16 sums stay in
             the type of ``features``, and gradients are off by some 0.3 %.
+        chosen: [C], rising: which of the rows [K,D] are meant; they are gathered block by block, and the gradient of
+            ``rows`` is sparse.
 
     A second derivative is not available; the dense form (``Blocks(stream=False)``) has all of them.
     """
     largest: Tensor
     value, largest, own = _Stream.apply(  # type: ignore[no-untyped-call]
-        features, rows, bias, column, unit, block, keep, product or features.dtype
+        features, rows, bias, column, unit, block, keep, product or features.dtype, chosen
     )
     return Rest(value, largest, own)
 
@@ -81,92 +86,125 @@ class _Stream(torch.autograd.Function):
         block: int,
         keep: bool,
         product: torch.dtype,
+        chosen: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        batch, classes = len(features), len(rows)
-        x = (features * LOG2E).to(product)
+        batch, classes = len(features), len(rows) if chosen is None else len(chosen)
         wanted = any(ctx.needs_input_grad[:3])
+        keep = keep and wanted
         edges = [*range(0, classes, block), classes]
         order = column.argsort()
         cuts = torch.searchsorted(column[order], torch.tensor(edges, device=column.device)).tolist()
-
-        bounded = unit and bias is None and _bounded(features, classes)
-        shift = features.new_full((batch,), 0.0 if bounded else torch.finfo(features.dtype).min)
-        total, pull = torch.zeros_like(shift), torch.zeros_like(features)
-        largest, own = x.new_full((batch,), -math.inf), x.new_full((batch,), -math.inf)
         lengths = features.new_ones(classes, 1) if unit else None  # [C,1] of 1 / ||w_j||
-        keep = keep and wanted
-        kept = x.new_empty(batch * (classes if keep else min(block, classes)))  # E, or the block at hand
+        x = (features * LOG2E).to(product)
+        kept = x.new_empty(classes if keep else min(block, classes), batch)  # E', or the block at hand
+
+        bounded = unit and bias is None and product == features.dtype and _bounded(features, classes)
+        shift = features.new_zeros(batch)  # M
+        unset = torch.full_like(shift, not bounded, dtype=torch.bool)  # no logit seen yet
+        total, pull = torch.zeros_like(shift), torch.zeros_like(features)  # S, A
+        largest, own = torch.full_like(shift, -math.inf), torch.full_like(shift, -math.inf)
         shifts = []
         for index, (low, high) in enumerate(pairwise(edges)):
-            v = _directions(rows, lengths, low, high).to(product)  # [c,D]
-            first = batch * low if keep else 0
-            z = kept[first : first + batch * (high - low)].view(batch, high - low)
-            torch.mm(x, v.T, out=z)
-            if bias is not None:
-                z += (bias[low:high] * LOG2E).to(product)
             here = order[cuts[index] : cuts[index + 1]]  # the samples whose own class is in this block
-            entry = (here, column[here] - low)
-            own[here] = z[entry]
+            entry = (column[here] - low, here)
+            v = _directions(_part(rows, chosen, low, high), lengths, low, high).to(product)  # [c,D]
+            z = kept[low:high] if keep else kept[: high - low]  # [c,B]
+            b = None if bias is None else bias[low:high]
+            _logits(v, x, b, None if bounded else shift, z)
+            own[here] = z[entry].to(shift.dtype) + shift[here]
             z[entry] = -math.inf
-            peak = z.amax(1)
-            torch.maximum(largest, peak, out=largest)
+            peak = z.amax(0).to(shift.dtype)  # [B], less M
+            largest = torch.maximum(largest, shift + peak)
             if not bounded:
-                higher = torch.maximum(shift, peak.to(shift.dtype))
-                fade = (shift - higher).exp2()
-                total, pull, shift = total * fade, pull * fade.unsqueeze(1), higher
-                z -= shift.to(product).unsqueeze(1)
+                leap = torch.where((peak > AHEAD) | (unset & (peak > -math.inf)), peak, 0.0)
+                unset = unset & (peak == -math.inf)
+                if bool(leap.any()):
+                    before, (total, pull, shift) = shift, _raised(total, pull, shift, leap, product)
+                    _logits(v, x, b, shift, z)  # anew: a difference would keep the rounding of the larger numbers
+                    z[entry] = -math.inf
+                    z.clamp_max_(AHEAD)  # of huge numbers the second rounding may differ by more than that
+                    peak = (peak - (shift - before)).clamp_max(AHEAD)
             z.exp2_()
-            total += z.sum(1, dtype=total.dtype)
+            total += z.sum(0, dtype=total.dtype)
             if wanted:
                 _add_product(pull, z, v)
             shifts.append(shift)
+            if not bounded and bool((peak > 1).any()):  # for the blocks to come; by less does not pay
+                total, pull, shift = _raised(total, pull, shift, peak.clamp_min(0), product)
         value = shift + total.log2()  # -inf where no other class is
-        ctx.save_for_backward(features, rows, bias, column, value, pull, lengths, kept if keep else None)
+        saved = (features, rows, bias, column, value, pull, shift, lengths, kept if keep else None, chosen)
+        ctx.save_for_backward(*saved)
         ctx.facts = (edges, cuts, order, shifts, bounded, product)
         ctx.mark_non_differentiable(largest, own)
-        return value / LOG2E, largest.to(value.dtype) / LOG2E, own.to(value.dtype) / LOG2E
+        return value / LOG2E, largest / LOG2E, own / LOG2E
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        features, rows, bias, column, value, pull, lengths, kept = ctx.saved_tensors
+        features, rows, bias, column, value, pull, shift, lengths, kept, chosen = ctx.saved_tensors
         edges, cuts, order, shifts, bounded, product = ctx.facts
-        batch = len(features)
-        grad_rows = torch.empty_like(rows) if ctx.needs_input_grad[1] else None
+        grad_rows = rows.new_empty(edges[-1], rows.shape[1]) if ctx.needs_input_grad[1] else None
         grad_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         x = (features * LOG2E).to(product)
-        factor = torch.zeros_like(slope)
+        again = None if kept is not None else x.new_empty(min(edges[1], edges[-1]) if edges[-1] else 0, len(x))
+
+        def factor(shift: Tensor) -> Tensor:
+            """g / S of each sample, for powers less ``shift``, [B]."""
+            return torch.where(value > -math.inf, slope * (shift - value).exp2(), 0.0)
+
         for index, (low, high) in enumerate(pairwise(edges)):
-            if index == 0 or shifts[index] is not shifts[index - 1]:
-                factor = torch.where(value > -math.inf, slope * (shifts[index] - value).exp2(), 0.0)  # [B] g / S
-                weighted = (features * factor.unsqueeze(1)).to(product)
             if grad_rows is None and grad_bias is None:
-                continue
-            if kept is not None:
-                e = kept[batch * low : batch * high].view(batch, high - low)
+                break
+            if index == 0 or not bounded:
+                each = factor(shifts[index])
+                weighted = (features * each.unsqueeze(1)).to(product)
+            w = _part(rows, chosen, low, high)
+            if again is None:
+                e = kept[low:high]  # [c,B]
             else:
-                e = x @ _directions(rows, lengths, low, high, known=True).to(product).T
-                if bias is not None:
-                    e += (bias[low:high] * LOG2E).to(product)
+                e = again[: high - low]
+                v = _directions(w, lengths, low, high, known=True).to(product)
+                _logits(v, x, None if bias is None else bias[low:high], None if bounded else shifts[index], e)
                 here = order[cuts[index] : cuts[index + 1]]
-                e[here, column[here] - low] = -math.inf
+                e[column[here] - low, here] = -math.inf
                 if not bounded:
-                    e -= shifts[index].to(product).unsqueeze(1)
+                    e.clamp_max_(AHEAD)
                 e.exp2_()
             if grad_bias is not None:
-                grad_bias[low:high] = e.T.to(factor.dtype) @ factor
+                torch.mv(e.to(each.dtype), each, out=grad_bias[low:high])
             if grad_rows is not None:
                 g = grad_rows[low:high]
                 if product == rows.dtype:
-                    torch.mm(e.T, weighted, out=g)
+                    torch.mm(e, weighted, out=g)
                 else:
-                    g.copy_(e.T @ weighted)
+                    g.copy_(e @ weighted)
                 if lengths is not None:  # d w = (g - v (v . g)) / ||w||
-                    inverse, w = lengths[low:high], rows[low:high]
+                    inverse = lengths[low:high]
                     along = torch.linalg.vecdot(g, w).unsqueeze(1) * inverse.square()
                     g.addcmul_(w, along, value=-1).mul_(inverse)
-        grad_features = pull * factor.unsqueeze(1) if ctx.needs_input_grad[0] else None
-        return grad_features, grad_rows, grad_bias, None, None, None, None, None
+        grad_features = pull * factor(shift).unsqueeze(1) if ctx.needs_input_grad[0] else None
+        if grad_rows is not None and chosen is not None:
+            grad_rows = spread_out(chosen, grad_rows, rows.shape)
+        return grad_features, grad_rows, grad_bias, None, None, None, None, None, None
+
+
+def _logits(v: Tensor, x: Tensor, bias: Tensor | None, shift: Tensor | None, out: Tensor) -> None:
+    """v . x + b - M into ``out`` [c,B]; M is taken off inside the product, before that is rounded to bfloat16."""
+    if shift is None:
+        torch.mm(v, x.T, out=out)
+    else:
+        torch.addmm(-shift.to(x.dtype), v, x.T, out=out)
+    if bias is not None:
+        out += (bias * LOG2E).to(x.dtype).unsqueeze(1)
+
+
+def _raised(
+    total: Tensor, pull: Tensor, shift: Tensor, leap: Tensor, product: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """S, A and M after M was raised by about ``leap``, to a number that ``product`` can hold; S and A may be 0 yet."""
+    higher = (shift + leap).to(product).to(shift.dtype)
+    fade = (shift - higher).clamp_max(0).exp2()  # M falls for the first logit only
+    return total * fade, pull * fade.unsqueeze(1), higher
 
 
 def _bounded(features: Tensor, classes: int) -> bool:
@@ -175,9 +213,13 @@ def _bounded(features: Tensor, classes: int) -> bool:
     return float(torch.linalg.vector_norm(features, dim=1).amax()) * LOG2E < most
 
 
-def _directions(rows: Tensor, lengths: Tensor | None, low: int, high: int, *, known: bool = False) -> Tensor:
+def _part(rows: Tensor, chosen: Tensor | None, low: int, high: int) -> Tensor:
+    """The rows of a block, [c,D]."""
+    return rows[low:high] if chosen is None else rows.index_select(0, chosen[low:high])
+
+
+def _directions(w: Tensor, lengths: Tensor | None, low: int, high: int, *, known: bool = False) -> Tensor:
     """v of a block; the inverse lengths go into ``lengths``, where they stay ``known`` to the backward pass."""
-    w = rows[low:high]
     if lengths is None:
         return w
     inverse = lengths[low:high]
@@ -188,8 +230,8 @@ def _directions(rows: Tensor, lengths: Tensor | None, low: int, high: int, *, kn
 
 
 def _add_product(pull: Tensor, e: Tensor, v: Tensor) -> None:
-    """A += E V; in bfloat16 the product of a block is rounded, the sum over blocks is not."""
+    """A += E V from E' [c,B]; in bfloat16 the product of a block is rounded, the sum over blocks is not."""
     if e.dtype == pull.dtype:
-        pull.addmm_(e, v)
+        pull.addmm_(e.T, v)
     else:
-        pull += e @ v
+        pull += e.T @ v

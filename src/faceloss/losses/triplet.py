@@ -4,9 +4,9 @@
 
 d = squared Euclidean distance of the normalized embeddings (= 2 - 2 cos), a anchor, p another face of the same
 identity, n a face of another identity, alpha margin. ``mining`` names the triplets: for each ordered pair (a,p) of the
-batch "semi_hard" takes the closest n farther than p, "random" any n, "all" every n; "hard" takes, for each a, the
-farthest p and the closest n; "easy", for each a, the closest p and the closest n. ``reduction`` "active" divides by the
-number of triplets above 0 only, "mean" by all.
+batch "semi_hard" takes the closest n farther than p, "all_semi_hard" every n farther than p, "random" any n, "all"
+every n; "hard" takes, for each a, the farthest p and the closest n; "easy", for each a, the closest p and the closest
+n. ``reduction`` "active" divides by the number of triplets above 0 only, "mean" by all.
 
 Paper: Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015, eq. 3; "hard" from
 Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017; "easy" from Xuan et al., "Improved
@@ -25,7 +25,8 @@ from torch import Tensor
 
 from faceloss.losses import mining as miners
 from faceloss.losses.core import Loss, Number
-from faceloss.losses.operations import normalize, squared_distances
+from faceloss.losses.operations import normalize
+from faceloss.losses.pairwise import squared_distances
 from faceloss.losses.tuples import TupleHead
 
 
@@ -36,7 +37,7 @@ def measure(embeddings: Tensor) -> Tensor:
 
 def term(positive: Tensor, negative: Tensor, alpha: Tensor) -> Tensor:
     """max(0, d(a,p) - d(a,n) + alpha), [T] -> [T]."""
-    return (positive - negative + alpha).clamp_min(0)
+    return (positive - negative + alpha).relu()
 
 
 def build(
@@ -44,7 +45,7 @@ def build(
     classes: int,
     *,
     alpha: float = 0.2,
-    mining: Literal["semi_hard", "hard", "easy", "random", "all"] = "semi_hard",
+    mining: Literal["semi_hard", "hard", "easy", "random", "all", "all_semi_hard"] = "semi_hard",
     reduction: Literal["active", "mean"] = "active",
 ) -> Loss:
     """``alpha``: margin on the squared distance, in [0, 4]. ``mining``, ``reduction``: see above."""
@@ -54,6 +55,7 @@ def build(
         "easy": miners.easy,
         "random": miners.random,
         "all": miners.all_triplets,
+        "all_semi_hard": miners.all_semi_hard,
     }
     return TupleHead(
         dim,

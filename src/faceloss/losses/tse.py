@@ -28,7 +28,7 @@ from faceloss.losses.projection import projected
 
 def term(positive: Tensor, negative: Tensor, *, alpha: Tensor) -> Tensor:
     """max(0, alpha + d(a,p) - d(a,n)) of distances d = 1 - a'.x', [T] -> [T]."""
-    return (alpha + positive - negative).clamp_min(0)
+    return (alpha + positive - negative).relu()
 
 
 def build(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from faceloss.data.keys import key
 from faceloss.losses.outside import in_words
+from faceloss.search.courses import Course, constant
 from faceloss.threads import data_threads
 from faceloss.train.prefetch import ahead
 from faceloss.train.ranks import ONE, Ranks, is_lost
@@ -26,7 +27,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Diverged(Exception):
-    """The loss or its gradient stopped being a finite number; the weights are those before that step."""
+    """Embeddings, the loss or its gradient stopped being finite numbers; the weights are those before that step."""
 
     def __init__(self, reason: str, index: Index):
         super().__init__(reason)
@@ -98,6 +99,7 @@ def train(
     *,
     seed: int,
     save: Callable[[State], None],
+    course: Course = constant,
     stop: Callable[[], bool] = lambda: False,
     observe: Callable[[State], dict[str, float]] = lambda state: {},
     show: Callable[[State, int, dict[str, float]], None] = lambda state, total, now: None,
@@ -108,6 +110,7 @@ def train(
     Args:
         epochs: hands out the batches of an epoch and their augmented images; the next batch's are prepared by a
             second thread during a step, where a core is free for it, which changes no result.
+        course: tells from the share of the steps done what hyperparameters of the loss are.
         save: keeps the state; called after every epoch and every ``recipe.checkpoint_seconds`` inside one.
         stop: asked after each step; True saves the state and raises :class:`Stopped`.
         observe: measures the network after an epoch, e.g. on the validation identities; goes into the history.
@@ -116,7 +119,7 @@ def train(
             ``observe`` is asked in process 0 only.
 
     Raises:
-        Diverged: loss or gradient not finite; raised *before* the update, so the weights are still good.
+        Diverged: embeddings, loss or gradient not finite; raised *before* the update, so the weights are still good.
         LossFailed: the code of the loss raised an error.
         Stopped: ``stop`` said so.
         Lost: another process died or does not answer.
@@ -146,8 +149,11 @@ def train(
                 random = keyed(device, seed, state.step, ranks.rank)
                 with random, torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                     embeddings = ranks.gather(net(images), len(index))  # [B,D] of the whole batch
+                if not bool(torch.isfinite(embeddings).all()):
+                    raise Diverged(f"embeddings not finite at step {state.step}, epoch {epoch + 1}", index)
                 state.loss.key(seed, state.step)
                 with blamed_on_the_loss():
+                    state.loss.set_hyperparameters(course(state.step / total))
                     output = state.loss(embeddings, labels)
                     output.loss.backward()
                     clipped, loss = ranks.clip(output.loss, alike, spread, recipe.clip or math.inf)

@@ -23,6 +23,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from faceloss.errors import CouldNotFinish, Told
 from faceloss.losses.shards import gather
+from faceloss.train.rows import clip_gradients, gradients, scale_down
 
 PATIENCE = 300.0  # seconds in which a process must answer
 
@@ -85,15 +86,13 @@ class Ranks:
         not finite in one process is so in all of them afterwards.
         """
         if self.size == 1:
-            return nn.utils.clip_grad_norm_([*alike, *spread], limit), loss
-        mine = [
-            nn.utils.get_total_norm([p.grad for p in some if p.grad is not None]).to(loss.device, torch.float64)
-            for some in (alike, spread)
-        ]
+            return clip_gradients([*alike, *spread], limit), loss
+        held = [gradients(some) for some in (alike, spread)]
+        mine = [nn.utils.get_total_norm(some).to(loss.device, torch.float64) for some in held]
         sums = torch.stack([mine[0].square() / self.size, mine[1].square(), loss.detach().double() / self.size])
         dist.all_reduce(sums)
         norm = (sums[0] + sums[1]).sqrt()
-        nn.utils.clip_grads_with_norm_([*alike, *spread], limit, norm.to(loss.dtype))
+        scale_down([*held[0], *held[1]], limit, norm)
         return norm, sums[2]
 
     def any(self, *flags: bool) -> list[bool]:

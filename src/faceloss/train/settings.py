@@ -47,7 +47,9 @@ class Recipe(Frozen):
     step_factor: Positive = 0.1
     warmup_epochs: NotNegative = 1.0
     clip: NotNegative = 5.0  # largest norm of the gradient; 0 = no clipping
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the network
+    # Of the products of batch and class vectors; their sums, the target and all else of a loss stay in float32.
+    head_precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "auto"
     threads: Count = 1  # of one run; part of the recipe because sums in another order have other last bits
     flip_test: bool = True  # embedding of a test image = sum of its own and its mirror image's

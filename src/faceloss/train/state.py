@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from faceloss.losses.core import Loss
 from faceloss.losses.shards import Shards
 from faceloss.losses.spread import class_parameters
+from faceloss.train import rows
 from faceloss.train.settings import Recipe
 
 
@@ -126,5 +127,5 @@ def build_optimizer(net: nn.Module, loss: Loss, recipe: Recipe) -> torch.optim.O
         for (decay, scale, fused), parameters in groups.items()
     ]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(settings, lr=recipe.learning_rate)
-    return torch.optim.SGD(settings, lr=recipe.learning_rate, momentum=recipe.momentum)
+        return rows.AdamW(settings, lr=recipe.learning_rate)
+    return rows.SGD(settings, lr=recipe.learning_rate, momentum=recipe.momentum)

@@ -1,0 +1,100 @@
+"""What a run needs of memory, by arithmetic and before anything is allocated."""
+
+import torch
+from torch import Tensor, nn
+
+from faceloss import losses, memory, nets
+from faceloss.compare.study import BASELINE, Study, parse_loss
+from faceloss.errors import BadInput
+from faceloss.losses.class_vectors import Sampled
+from faceloss.losses.core import Loss
+from faceloss.losses.scores import Blocks
+from faceloss.train.settings import Recipe
+from faceloss.train.state import resolve_device, resolve_precision
+
+
+def refuse_what_cannot_fit(study: Study, classes: int) -> None:
+    """Refuse a study with a loss of which not even one run fits into the memory of this machine or its GPU.
+
+    Raises:
+        BadInput: says which loss, with the arithmetic.
+    """
+    recipe, device = study.recipe, resolve_device(study.recipe.device)
+    here = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.available()
+    network = of_network(recipe)
+    for specification in (BASELINE, *study.losses):
+        name, hyperparameters = parse_loss(specification)
+        try:
+            loss = losses.sketch(name, dim=recipe.dim, classes=classes, **hyperparameters)
+        except Exception:  # what is wrong with it is said by who builds it
+            continue
+        parts = of_loss(recipe, loss) | {"network": network}
+        if sum(parts.values()) > here:
+            raise BadInput(
+                f"{specification} with {classes:,} classes x {recipe.dim} dimensions cannot be trained here: "
+                f"{memory.sum_in_words(parts)}, and there are {memory.in_words(here)}; lower dim, give fewer classes, "
+                "or try partial_fc, whose gradients are of a share of the classes."
+            )
+
+
+def of_loss(recipe: Recipe, loss: Loss) -> dict[str, int]:
+    """Bytes that the parts of ``loss`` need in a training step; ``loss`` may be one of :func:`losses.sketch`."""
+    learnt = sum(parameter.nbytes for parameter in loss.parameters())
+    sampled = {
+        id(part.weight): _rate(part) for part in loss.modules() if isinstance(getattr(part, "weight", None), Tensor)
+    }
+    return {
+        "class vectors": learnt,
+        "their gradient": round(sum(p.nbytes * sampled.get(id(p), 1.0) for p in loss.parameters())),
+        "moments of the optimizer": learnt * _moments(recipe),
+        "memories of the loss": sum(buffer.nbytes for buffer in loss.buffers()),
+        "logits": sum(_logits(recipe, loss, part) for part in loss.modules()),
+    }
+
+
+def of_network(recipe: Recipe) -> int:
+    """Bytes that the network needs in a training step: weights, gradients, moments, and what its layers keep.
+
+    The last is counted in a forward pass of two images.
+    """
+    net = nets.build(recipe.net, dim=recipe.dim, input_size=recipe.size, **recipe.net_options)
+    weights = {parameter.data_ptr() for parameter in net.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    precision = resolve_precision(recipe.precision, torch.device("cpu"))
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        images = torch.zeros(2, 3, recipe.size, recipe.size).contiguous(memory_format=torch.channels_last)
+        embeddings = net(images)
+    assert embeddings.requires_grad
+    size = sum(parameter.nbytes for parameter in net.parameters())
+    return size * (2 + _moments(recipe)) + sum(kept.values()) * recipe.batch // 2
+
+
+def _moments(recipe: Recipe) -> int:
+    return 2 if recipe.optimizer == "adamw" else int(recipe.momentum > 0)
+
+
+def _rate(part: nn.Module) -> float:
+    """The share of the rows of a head that has a gradient in a step."""
+    vectors = getattr(part, "vectors", None)
+    return vectors.rate if isinstance(vectors, Sampled) else 1.0
+
+
+def _logits(recipe: Recipe, loss: Loss, part: nn.Module) -> int:
+    """What a head keeps of its matrix batch x classes."""
+    blocks = getattr(part, "blocks", None)
+    if not isinstance(blocks, Blocks):
+        return 0
+    width = 2 if recipe.head_precision == "bf16" else 4
+    whole = round(recipe.batch * loss.classes * _rate(part)) * width
+    return whole if whole <= blocks.keep else recipe.batch * blocks.classes * width
