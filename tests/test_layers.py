@@ -22,6 +22,7 @@ ORDER = [
     "compare",
     "report",
     "cli",
+    "__main__",
 ]
 # Narrower than the order: what a room may import of the package, and what it must never import from outside.
 ONLY = {

@@ -215,7 +215,7 @@ def worker(rank: int, ports: list[int], folder: str) -> None:
         if rank >= size:
             continue
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
-        os.environ |= {"MASTER_PORT": str(port), "FACELOSS_TIMEOUT": "100", "LOCAL_WORLD_SIZE": str(size)}
+        os.environ |= {"MASTER_PORT": str(port), "FACELOSS_TIMEOUT": "60", "LOCAL_WORLD_SIZE": str(size)}
         try:
             own = Path(folder) / ("continued" if job is continued else f"{job.__name__}{size}")
             own.mkdir(exist_ok=True)
