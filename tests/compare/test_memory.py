@@ -10,6 +10,7 @@ from faceloss.compare.engine import compare
 from faceloss.compare.memory import of_loss, of_network, refuse_what_cannot_fit
 from faceloss.compare.study import Study
 from faceloss.errors import BadInput
+from faceloss.train.ranks import Ranks
 from faceloss.train.settings import Recipe
 
 RECIPE = Recipe(net_options={"width": 4}, dim=512, size=32, device="cpu", precision="fp32", batch=64)
@@ -75,6 +76,15 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(monkeypatch: pytest.Monk
         refuse_what_cannot_fit(study, 10**7)
     with pytest.raises(BadInput, match=r"= 57\.3 GiB, and there are 50\.0 GiB; lower dim, .* try partial_fc"):
         refuse_what_cannot_fit(study, 10**7)
+
+
+def test_processes_on_other_machines_bring_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(data="builtin", losses=("cosface",), recipe=RECIPE)
+    have(monkeypatch, 20 * GIB)
+    for ranks in (Ranks(), Ranks(0, 4, 4)):
+        with pytest.raises(BadInput, match="cannot be trained here"):
+            refuse_what_cannot_fit(study, 10**7, ranks)
+    refuse_what_cannot_fit(study, 10**7, Ranks(0, 4, 1))
 
 
 def test_a_loss_that_needs_more_than_softmax_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def compare(
         close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
-        refuse_what_cannot_fit(study, len(bench.train.identities))
+        refuse_what_cannot_fit(study, len(bench.train.identities), ranks)
         rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
         _divisible(study, bench, rows, ranks)
         runs = plan(study, rows, bench.digests)

@@ -9,26 +9,31 @@ from faceloss.errors import BadInput
 from faceloss.losses.class_vectors import Sampled
 from faceloss.losses.core import Loss
 from faceloss.losses.scores import Blocks
+from faceloss.train.ranks import ONE, Ranks
 from faceloss.train.settings import Recipe
 from faceloss.train.state import resolve_device, resolve_precision
 
 
-def refuse_what_cannot_fit(study: Study, classes: int) -> None:
+def refuse_what_cannot_fit(study: Study, classes: int, ranks: Ranks = ONE) -> None:
     """Refuse a study with a loss of which not even one run fits into the memory of this machine or its GPU.
+
+    Of the processes of a run each holds its share of the classes, and those on one machine share its memory.
 
     Raises:
         BadInput: says which loss, with the arithmetic.
     """
     recipe, device = study.recipe, resolve_device(study.recipe.device)
     here = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.available()
-    network = of_network(recipe)
+    here_too = 1 if device.type == "cuda" else ranks.neighbors  # processes that share the memory
+    network = of_network(recipe) * here_too
     for specification in (BASELINE, *study.losses):
         name, hyperparameters = parse_loss(specification)
         try:
             loss = losses.sketch(name, dim=recipe.dim, classes=classes, **hyperparameters)
         except Exception:  # what is wrong with it is said by who builds it
             continue
-        parts = of_loss(recipe, loss) | {"network": network}
+        parts = {name: size * here_too // ranks.size for name, size in of_loss(recipe, loss).items()}
+        parts["network"] = network
         if sum(parts.values()) > here:
             raise BadInput(
                 f"{specification} with {classes:,} classes x {recipe.dim} dimensions cannot be trained here: "
