@@ -65,7 +65,12 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; exit code 0, 2 (bad input), 3 (could not finish) or the verb's own."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost connection is told with stack traces of C++
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    if code and os.environ.get("WORLD_SIZE", "1") != "1":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # threads that wait for a lost process can abort this one while Python takes itself down
+    sys.exit(code)
 
 
 def _run(arguments: list[str] | None) -> int:
