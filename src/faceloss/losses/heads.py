@@ -136,8 +136,12 @@ class ClassHead(Loss):
         rho = self._rho(norm, embeddings, cos, drawn)  # [] or [B]
 
         ruled = self.others is not None or "scores" in self._asks.get("psi", ())
-        x = normalize(embeddings) if ruled or self.scale != "norm" else embeddings
-        x = x if ruled or self.scale == "norm" else rho * x  # [B,D]
+        if ruled:
+            x = normalize(embeddings)  # [B,D]
+        elif self.scale == "norm":
+            x = embeddings
+        else:
+            x = rho * normalize(embeddings)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         scores = Scores(x, drawn, unit=self.unit_classes, bias=bias, blocks=self.blocks, shards=shards)
         target = (x * (normalize(own) if self.unit_classes else own)).sum(1)  # [B]

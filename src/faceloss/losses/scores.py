@@ -89,22 +89,18 @@ class Scores:
         ``change`` None: of the logits as they are.
         """
         if change is None and total is None and self.vectors.each == 1 and self.blocks.stream:
-            return self._over_shards(self._streamed())
-        return self._over_shards(self._by_rule(change or _unchanged, total or _nothing))
+            read = self._streamed()
+        else:
+            read = self._by_rule(change or _unchanged, total or _nothing)
+        if self.shards is None:
+            return read
+        largest, own = self.shards.largest(torch.stack([read.largest, read.own]))
+        summed = read.total if total is None else self.shards.sum(read.total)
+        return Read(self.shards.log_sum_exp(read.log_sum_exp), summed, largest, own)
 
     def total(self, change: Change) -> Tensor:
         """The sum over the other classes of ``change`` of the logits, [...,B]."""
         return self.read(_nothing, change).total
-
-    def _over_shards(self, read: Read) -> Read:
-        if self.shards is None:
-            return read
-        return Read(
-            self.shards.log_sum_exp(read.log_sum_exp),
-            self.shards.sum(read.total),
-            self.shards.largest(read.largest),
-            self.shards.largest(read.own),
-        )
 
     def _streamed(self) -> Read:
         kept = len(self.features) * self.classes * (self.blocks.product or self.features.dtype).itemsize
@@ -208,11 +204,8 @@ class _Own(torch.autograd.Function):
             return rows, None, None, None
         # In place: what arrives was made by the readers of this module for this one use.
         if rows is None:
-            rows = (
-                own.new_zeros(shape)
-                if chosen is None
-                else spread_out(chosen, own.new_zeros(len(chosen), shape[1]), shape)
-            )
+            zeros = own.new_zeros(shape if chosen is None else (len(chosen), shape[1]))
+            rows = zeros if chosen is None else spread_out(chosen, zeros, shape)
         values = rows if chosen is None else rows._values()
         here = column >= 0
         values.view(-1, each, shape[1]).index_add_(0, column[here], own.view(len(own), each, -1)[here])

@@ -110,9 +110,7 @@ class _Stream(torch.autograd.Function):
             v = _directions(_part(rows, chosen, low, high), lengths, low, high).to(product)  # [c,D]
             z = kept[low:high] if keep else kept[: high - low]  # [c,B]
             b = None if bias is None else bias[low:high]
-            _logits(v, x, b, None if bounded else shift, z)
-            own[here] = z[entry].to(shift.dtype) + shift[here]
-            z[entry] = -math.inf
+            own[here] = _logits(v, x, b, None if bounded else shift, entry, z).to(shift.dtype) + shift[here]
             peak = z.amax(0).to(shift.dtype)  # [B], less M
             largest = torch.maximum(largest, shift + peak)
             if not bounded:
@@ -120,8 +118,7 @@ class _Stream(torch.autograd.Function):
                 unset = unset & (peak == -math.inf)
                 if bool(leap.any()):
                     before, (total, pull, shift) = shift, _raised(total, pull, shift, leap, product)
-                    _logits(v, x, b, shift, z)  # anew: a difference would keep the rounding of the larger numbers
-                    z[entry] = -math.inf
+                    _logits(v, x, b, shift, entry, z)  # anew: a difference would keep the rounding of larger numbers
                     z.clamp_max_(AHEAD)  # of huge numbers the second rounding may differ by more than that
                     peak = (peak - (shift - before)).clamp_max(AHEAD)
             z.exp2_()
@@ -146,7 +143,7 @@ class _Stream(torch.autograd.Function):
         grad_rows = rows.new_empty(edges[-1], rows.shape[1]) if ctx.needs_input_grad[1] else None
         grad_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         x = (features * LOG2E).to(product)
-        again = None if kept is not None else x.new_empty(min(edges[1], edges[-1]) if edges[-1] else 0, len(x))
+        again = None if kept is not None else x.new_empty(edges[1], len(x))
 
         def factor(shift: Tensor) -> Tensor:
             """g / S of each sample, for powers less ``shift``, [B]."""
@@ -155,7 +152,7 @@ class _Stream(torch.autograd.Function):
         for index, (low, high) in enumerate(pairwise(edges)):
             if grad_rows is None and grad_bias is None:
                 break
-            if index == 0 or not bounded:
+            if index == 0 or shifts[index] is not shifts[index - 1]:
                 each = factor(shifts[index])
                 weighted = (features * each.unsqueeze(1)).to(product)
             w = _part(rows, chosen, low, high)
@@ -164,9 +161,9 @@ class _Stream(torch.autograd.Function):
             else:
                 e = again[: high - low]
                 v = _directions(w, lengths, low, high, known=True).to(product)
-                _logits(v, x, None if bias is None else bias[low:high], None if bounded else shifts[index], e)
                 here = order[cuts[index] : cuts[index + 1]]
-                e[column[here] - low, here] = -math.inf
+                b = None if bias is None else bias[low:high]
+                _logits(v, x, b, None if bounded else shifts[index], (column[here] - low, here), e)
                 if not bounded:
                     e.clamp_max_(AHEAD)
                 e.exp2_()
@@ -188,14 +185,22 @@ class _Stream(torch.autograd.Function):
         return grad_features, grad_rows, grad_bias, None, None, None, None, None, None
 
 
-def _logits(v: Tensor, x: Tensor, bias: Tensor | None, shift: Tensor | None, out: Tensor) -> None:
-    """v . x + b - M into ``out`` [c,B]; M is taken off inside the product, before that is rounded to bfloat16."""
+def _logits(
+    v: Tensor, x: Tensor, bias: Tensor | None, shift: Tensor | None, entry: tuple[Tensor, Tensor], out: Tensor
+) -> Tensor:
+    """v . x + b - M into ``out`` [c,B], -inf at the own classes ``entry``, whose values are returned.
+
+    M is taken off inside the product, before that is rounded to bfloat16.
+    """
     if shift is None:
         torch.mm(v, x.T, out=out)
     else:
         torch.addmm(-shift.to(x.dtype), v, x.T, out=out)
     if bias is not None:
         out += (bias * LOG2E).to(x.dtype).unsqueeze(1)
+    own = out[entry]
+    out[entry] = -math.inf
+    return own
 
 
 def _raised(
