@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from faceloss.compare.engine import compare, default_workers
+from faceloss.compare.engine import compare
 from faceloss.compare.judge import judge
 from faceloss.compare.prepare import prepare
 from faceloss.compare.recipe import recipe_from, resolve
@@ -29,6 +29,7 @@ from faceloss.errors import FacelossError
 from faceloss.evaluate import paired_difference, summary
 from faceloss.losses import describe
 from faceloss.progress import Progress
+from faceloss.threads import cores
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records"
@@ -188,7 +189,7 @@ def main() -> int:
     """Run, keep, tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=default_workers())
+    parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--so-far", action="store_true", help="keep the runs that are done, and start none")
     parser.add_argument("--page", action="store_true", help="only print the table of the kept records")
     arguments = parser.parse_args()

@@ -21,11 +21,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from faceloss.compare.engine import compare, default_workers
+from faceloss.compare.engine import compare
 from faceloss.compare.study import Study
 from faceloss.errors import FacelossError
 from faceloss.progress import Progress
 from faceloss.report import write_figure, write_report
+from faceloss.threads import cores
 from faceloss.train.settings import Augment, Recipe
 
 HERE = Path(__file__).resolve().parent
@@ -149,7 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, default=Path("../shared/data"), help="the folder with the face sets")
     parser.add_argument("--seeds", type=int, help="in place of the study's own number")
-    parser.add_argument("--workers", type=int, default=default_workers())
+    parser.add_argument("--workers", type=int, default=cores())
     instead = {"action": "store_const", "dest": "name", "default": "real_faces"}
     parser.add_argument("--long", const="real_faces_long", help="the longer training instead", **instead)
     parser.add_argument("--dropout", const="real_faces_dropout", help="that with dropout instead", **instead)

@@ -29,12 +29,12 @@ def doctor() -> int:
     from faceloss.data.builtin import builtin_path
     from faceloss.data.cache import cache_folder
     from faceloss.errors import BadInput
+    from faceloss.threads import cores
     from faceloss.train.state import resolve_device, resolve_precision
 
     device = resolve_device("auto")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    click.echo(f"device: {name}, {cores} cores; training precision {resolve_precision('auto', device)}")
+    click.echo(f"device: {name}, {cores()} cores; training precision {resolve_precision('auto', device)}")
 
     if builtin_path().exists():
         click.echo(f"built-in faces: {builtin_path().stat().st_size / 1e6:.1f} MB")

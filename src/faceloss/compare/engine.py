@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from faceloss.compare import outside
-from faceloss.compare.engines import Engine, default_workers, on_this_machine
+from faceloss.compare.engines import Engine, on_this_machine
 from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.here import here
-from faceloss.compare.engines.session import close_session
+from faceloss.compare.engines.session import close_session, same_faces, see
 from faceloss.compare.lock import locked
 from faceloss.compare.memory import refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
@@ -26,8 +25,6 @@ from faceloss.losses.shards import share
 from faceloss.progress import Progress
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.ranks import ONE, Ranks
-
-__all__ = ["compare", "default_workers", "first_error", "read_study"]
 
 
 def compare(
@@ -87,18 +84,10 @@ def _follow(out: Path, progress: Progress, ranks: Ranks) -> None:
     """The part of the processes beside process 0: to train with it what it says is to do."""
     text, digests, wanted = ranks.alone(lambda: None)
     study = Study.model_validate_json(text)
-    if not (out / "study.json").exists():
-        raise BadInput(
-            f"{socket.gethostname()} does not see {out / 'study.json'}; the runs folder must be on a disk that all "
-            "machines share, under the same path: choose such an --out."
-        )
+    see(out)
     outside.use(study, out)
     bench = prepare(study)
-    if list(bench.digests) != digests:
-        raise BadInput(
-            f"the faces of {study.data} on {socket.gethostname()} are not those of process 0; give every machine the "
-            "same images."
-        )
+    same_faces(bench, digests, study, "of process 0")
     rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
     runs = {run.id: run for run in plan(study, rows, bench.digests)}
     here([runs[key] for key in wanted], study, bench, out, Board(progress, len(runs), len(wanted)), ranks=ranks)

@@ -46,18 +46,21 @@ class State:
         """All that is trained: what every process of a run has alike, and what is spread over them."""
         spread = [name for name, held in class_parameters(self.loss).items() if held.high - held.low < held.classes]
         parts = [self.loss.get_parameter(name) for name in spread]
-        every = [p for group in self.optimizer.param_groups for p in group["params"]]
-        return [p for p in every if not any(p is part for part in parts)], parts
+        return [p for p in self._trained() if not any(p is part for part in parts)], parts
 
     def held(self) -> dict[str, Shards]:
         """What of :meth:`tensors` has rows by class -> of which classes; "optimizer.7" stands for all moments of 7."""
-        every = [p for group in self.optimizer.param_groups for p in group["params"]]
+        every = self._trained()
         found: dict[str, Shards] = {}
         for name, held in class_parameters(self.loss).items():
             parameter = self.loss.get_parameter(name)
             index = next(i for i, p in enumerate(every) if p is parameter)
             found |= {f"loss.{name}": held, f"optimizer.{index}": held}
         return found
+
+    def _trained(self) -> list[nn.Parameter]:
+        """All parameters, by their numbers in the optimizer."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def facts(self) -> dict[str, Any]:
         """The counters and logs, as JSON."""

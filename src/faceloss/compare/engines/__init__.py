@@ -6,7 +6,6 @@ raises otherwise. Runs are independent and continue from their checkpoints, so e
 folder, and the records do not depend on the engine.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -17,14 +16,10 @@ from faceloss.compare.engines.board import Board
 from faceloss.compare.prepare import Bench
 from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, unknown
+from faceloss.threads import cores
 
 Engine = Callable[[list[Run], Study, Bench, Path, Board], None]
 NAMES = ("here", "processes", "ray", "slurm")
-
-
-def default_workers() -> int:
-    """One single-threaded run per core."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def on_this_machine(todo: list[Run], study: Study, bench: Bench, out: Path, board: Board, *, workers: int) -> None:
@@ -81,8 +76,8 @@ def choose(
     if name == "processes":
         from faceloss.compare.engines.processes import processes
 
-        return partial(processes, workers=workers or default_workers())
-    return partial(on_this_machine, workers=workers or default_workers())
+        return partial(processes, workers=workers or cores())
+    return partial(on_this_machine, workers=workers or cores())
 
 
 def _needs(engine: str, package: str) -> None:

@@ -11,8 +11,7 @@ from faceloss.compare.engines.work import Outcome, work
 from faceloss.compare.prepare import Bench
 from faceloss.compare.study import Run, Study
 from faceloss.errors import CouldNotFinish
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+from faceloss.threads import ONE_THREAD
 
 
 def on_ray(

@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import torch
 from faceloss import __version__
 from faceloss.compare.prepare import Bench
 from faceloss.compare.study import Study
-from faceloss.errors import CouldNotFinish
+from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.train.state import State, resolve_device, resolve_precision
 
@@ -63,6 +63,24 @@ def session(out: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def see(out: Path) -> None:
+    """Refuse to go on where this machine does not see the runs folder ``out`` of others."""
+    if not (out / "study.json").exists():
+        raise BadInput(
+            f"{socket.gethostname()} does not see {out / 'study.json'}; the runs folder must be on a disk that all "
+            "machines share, under the same path: choose such an --out."
+        )
+
+
+def same_faces(bench: Bench, digests: Sequence[str], study: Study, whose: str) -> None:
+    """Refuse to go on where the faces of this machine are not those with ``digests``, which are ``whose``."""
+    if bench.digests != tuple(digests):
+        raise BadInput(
+            f"the faces of {study.data} on {socket.gethostname()} are not those {whose}; give every machine the same "
+            "images."
+        )
 
 
 def facts_of(state: State, total: int, study: Study, facts: dict[str, float]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from faceloss.compare import outside
 from faceloss.compare.engines.session import (
     PROGRESS,
     facts_of,
+    same_faces,
     same_numerics,
+    see,
     session,
     versions,
     write_progress,
@@ -117,11 +119,7 @@ def _await_session(out: Path, token: str) -> dict[str, Any] | None:
         if held.get("token") == token:
             return held
         time.sleep(EVERY)
-    if not (out / "study.json").exists():
-        raise BadInput(
-            f"{socket.gethostname()} does not see {out / 'study.json'}; the runs folder must be on a disk that all "
-            "machines share, under the same path: choose such an --out."
-        )
+    see(out)
     return None
 
 
@@ -130,11 +128,7 @@ def _bench(study: Study, digests: tuple[str, ...]) -> Bench:
     if key not in _faces:
         _faces.clear()
         bench = prepare(study)
-        if bench.digests != digests:
-            raise BadInput(
-                f"the faces of {study.data} on {socket.gethostname()} are not those on the machine that hands out the "
-                "runs; give every machine the same images."
-            )
+        same_faces(bench, digests, study, "on the machine that hands out the runs")
         _faces[key] = bench
     return _faces[key]
 
