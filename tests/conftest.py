@@ -1,6 +1,7 @@
 """What several rooms' tests share: a small folder of generated "faces", and the real sets where they are at hand."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,6 +47,22 @@ def painter() -> Callable[..., Path]:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests never touch the user's cache of decoded images."""
     os.environ["FACELOSS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """The function that finds so many ports of this machine that nobody listens on."""
+
+    def find(count: int) -> list[int]:
+        probes = [socket.socket() for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        ports = [probe.getsockname()[1] for probe in probes]
+        for probe in probes:
+            probe.close()
+        return ports
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def test_the_machine_has_what_its_pages_say() -> None:
 
 
 def test_a_control_group_may_allow_less(tmp_path: Path) -> None:
-    two = limits(tmp_path / "two", "0::/work/run\n", {"work/run/memory.max": "max\n", "work/memory.max": "3000\n"})
+    two = limits(tmp_path / "two", "0::/jobs/run\n", {"jobs/run/memory.max": "max\n", "jobs/memory.max": "3000\n"})
     assert two == [3000]
     one = limits(
         tmp_path / "one",

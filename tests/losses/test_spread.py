@@ -1,7 +1,6 @@
 """Losses whose classes are spread over 2, 3 and 4 processes equal those of one, in value and every gradient."""
 
 import multiprocessing
-import socket
 import traceback
 from pathlib import Path
 
@@ -116,10 +115,8 @@ def check_gather(embeddings, counts, rank, group):
         yield f"gather of {counts} is wrong"
 
 
-def test_two_three_and_four_processes_equal_one(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_two_three_and_four_processes_equal_one(tmp_path, free_ports):
+    (port,) = free_ports(1)
     context = multiprocessing.get_context("spawn")
     ranks = [context.Process(target=worker, args=(rank, port, str(tmp_path))) for rank in range(max(SIZES))]
     for process in ranks:

@@ -2,9 +2,8 @@
 
 import multiprocessing
 import os
-import socket
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -229,18 +228,8 @@ def worker(rank: int, ports: list[int], folder: str) -> None:
     Path(folder, f"{rank}.txt").write_text("\n".join([*wrong, "end"]))
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+def found(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]) -> list[list[str]]:
     """What each of four processes found wrong."""
     folder = tmp_path_factory.mktemp("ranks")
     context = multiprocessing.get_context("spawn")
