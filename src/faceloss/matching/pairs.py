@@ -1,0 +1,175 @@
+"""The largest impostor scores among all pairs of a labelled set: exact thresholds at the smallest FARs.
+
+At FAR f of I impostor pairs at most k = floor(f I) may be accepted, so the threshold lies just above the (k+1)-th
+largest impostor score. Of a million million pairs at FAR 1e-9 that is a thousand scores: nothing else need be known
+exactly. Blocks of rows and columns go through a coarse product (``screen``); the few pairs that its bound leaves near
+or above the largest k + 1 so far are scored exactly (``exact``). The result is that of scoring every pair.
+
+The first guess of the (k+1)-th score comes from a sample of pairs. It decides how much work there is, never the
+result: if fewer than k + 1 pairs turn out to lie above it, the work is done again without it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceloss.errors import BadInput
+from faceloss.matching.exact import least, pair_scores
+from faceloss.matching.screen import FEW, KINDS, Screened, bound, candidates, rates, screened, side
+
+Progress = Callable[[str, int, int], None]
+
+ROWS, COLUMNS = 512, 2048  # 4 MiB of numbers a block
+SAMPLED = (1024, 2048)  # rows and columns of the sample
+PER_PAIR = 3e-9  # seconds to score one pair exactly, per dimension
+MOST = 50_000_000  # pairs that are kept
+
+
+class Largest(NamedTuple):
+    """The impostor pairs whose score is above that of the (k+1)-th, largest first."""
+
+    kept_out: float  # the (k+1)-th largest score; a threshold just above it accepts these pairs and no others
+    scores: NDArray[np.float32]  # [m] falling, m <= k; fewer where scores tie with the (k+1)-th
+    first: NDArray[np.int64]  # [m] images, as numbered in the input
+    second: NDArray[np.int64]  # [m]
+    impostors: int
+    screen: str  # what went through all pairs: int8 | bfloat16 | float32
+
+    def at(self, k: int) -> float:
+        """The (k+1)-th largest score, for any k up to that of the search."""
+        return float(self.scores[k]) if k < len(self.scores) else self.kept_out
+
+
+class Tops:
+    """The largest scores seen so far, and the pairs they belong to."""
+
+    def __init__(self, k: int, bar: float = -np.inf):
+        self.k = k
+        self.bar = bar  # only scores above it matter
+        self.proven = bar == -np.inf  # at least k + 1 pairs are known to reach the bar
+        self.parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.count = 0
+
+    def add(self, score: Tensor, first: Tensor, second: Tensor) -> None:
+        above = score > self.bar
+        self.parts.append((score[above], first[above], second[above]))
+        self.count += int(above.sum())
+        if self.count > self.k + self.k // 4 + 200:
+            self.settle()
+
+    def settle(self) -> None:
+        """Keep the pairs above the (k+1)-th score, which is the new bar."""
+        if not self.parts:
+            return
+        score, first, second = (torch.cat(column) for column in zip(*self.parts, strict=True))
+        if len(score) > self.k:
+            self.bar = float(torch.topk(score, self.k + 1, sorted=True).values[-1])
+            self.proven = True
+            above = score > self.bar
+            score, first, second = score[above], first[above], second[above]
+        self.parts, self.count = [(score, first, second)], len(score)
+
+
+def search_rows(faces: Screened, labels: Tensor, start: int, tops: Tops, out: Tensor) -> None:
+    """Put the impostor pairs of the rows from ``start`` on into ``tops``; columns before a row are its partner's."""
+    mine = faces.part(slice(start, start + ROWS))
+    who = labels[mine.index]
+    for first in range(start - start % COLUMNS, len(faces.index), COLUMNS):
+        theirs = faces.part(slice(first, first + COLUMNS))
+        floor = least(torch.nextafter(torch.tensor(tops.bar), torch.tensor(torch.inf))).to(out.device)
+
+        def impostor(row: Tensor, column: Tensor, first: int = first, theirs: Screened = theirs) -> Tensor:
+            real = (theirs.index[column] >= 0) & (column + first > row + start)
+            return real & (who[row] != labels[theirs.index[column]])
+
+        row, column = candidates(mine, theirs, floor.expand(len(mine.index)), impostor, out)
+        if len(row):
+            i, j = mine.index[row], theirs.index[column]
+            tops.add(pair_scores(faces.vectors, i, faces.vectors, j), i, j)
+
+
+def sample(vectors: Tensor, labels: Tensor) -> NDArray[np.float32]:
+    """Scores of impostor pairs drawn at random."""
+    draw = torch.Generator().manual_seed(0)
+    rows, columns = (torch.randint(len(vectors), (size,), generator=draw).to(vectors.device) for size in SAMPLED)
+    scores = vectors[rows] @ vectors[columns].T
+    return scores[labels[rows, None] != labels[None, columns]].cpu().numpy()
+
+
+def first_guess(drawn: NDArray[np.float32], k: int, impostors: int) -> float:
+    """A score that the (k+1)-th largest of all is very probably not below; -inf where the sample is too small."""
+    expected = (k + 1) * len(drawn) / impostors
+    rank = int(np.ceil(expected + 5 * np.sqrt(expected) + 5))
+    return float(np.partition(drawn, len(drawn) - 1 - rank)[-1 - rank]) if rank < len(drawn) else -np.inf
+
+
+def choose(vectors: Tensor, drawn: NDArray[np.float32], bar: float) -> str:
+    """The kind of product that goes through all pairs soonest: its own time, and that of the pairs its bound leaves."""
+    some = vectors[:: max(1, len(vectors) // 512)][:512]
+    time = {}
+    for kind, seconds in rates(vectors.shape[1], vectors.device.type).items():
+        one = side(kind, some)
+        left = float(np.mean(drawn >= bar - float(bound(one, one).median()))) if len(drawn) else 1.0
+        time[kind] = seconds + min(left, FEW) * PER_PAIR * vectors.shape[1]
+        if left > FEW:
+            time[kind] += rates(vectors.shape[1], vectors.device.type)["float32"]
+    return min(time, key=time.__getitem__)
+
+
+def largest(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    k: int,
+    *,
+    screen: str = "auto",
+    device: str = "cpu",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Largest:
+    """The k largest impostor scores over all pairs of ``embeddings`` [N,D] float32 with ``labels`` [N], and the next.
+
+    ``screen`` is int8, bfloat16, float32 or "auto", which takes the fastest here; ``workers`` processes share the rows.
+    Neither they nor ``device`` change the result. Memory: the embeddings, a quarter of that (int8), 16 bytes for each
+    of 2k pairs, and some 30 MiB a worker. Raises BadInput where there are not k + 1 impostor pairs.
+    """
+    sizes = np.unique(labels, return_counts=True)[1]
+    n = len(labels)
+    impostors = int(n * (n - 1) // 2 - np.sum(sizes * (sizes - 1) // 2))
+    if not 0 <= k < min(impostors, MOST):
+        raise BadInput(
+            f"The {k:,} largest of {impostors:,} impostor scores were asked for; fewer than all of them and than "
+            f"{MOST:,} can be kept: ask for a smaller FAR."
+        )
+    if screen not in ("auto", *KINDS):
+        raise BadInput(f"There is no screen named {screen}; it is auto, {', '.join(KINDS)}.")
+    vectors = torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32)).to(device)
+    whose = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)).to(device)
+    drawn = sample(vectors, whose)
+    bar = first_guess(drawn, k, impostors)
+    kind = choose(vectors, drawn, bar) if screen == "auto" else screen
+    faces = screened(kind, vectors)
+    tops = Tops(k, bar)
+    run(faces, whose, tops, workers, progress)
+    if not tops.proven:  # the guess was too high
+        tops = Tops(k)
+        run(faces, whose, tops, workers, progress)
+    score, first, second = (column.cpu().numpy() for column in tops.parts[0])
+    first, second = np.minimum(first, second), np.maximum(first, second)
+    place = np.lexsort((second, first, -score))
+    return Largest(tops.bar, score[place], first[place], second[place], impostors, kind)
+
+
+def run(faces: Screened, labels: Tensor, tops: Tops, workers: int, progress: Progress | None) -> None:
+    """All rows, in this process or shared by several."""
+    work = range(0, len(faces.index), ROWS)
+    dtype = {"int8": torch.int32, "bfloat16": torch.bfloat16}.get(faces.side.kind, torch.float32)
+    out = torch.empty(ROWS, COLUMNS, dtype=dtype, device=faces.vectors.device)
+    for done, start in enumerate(work):
+        search_rows(faces, labels, start, tops, out)
+        if progress is not None:
+            progress("all pairs", done + 1, len(work))
+    tops.settle()
