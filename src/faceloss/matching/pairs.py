@@ -19,6 +19,7 @@ from torch import Tensor
 
 from faceloss.errors import BadInput
 from faceloss.matching.exact import least, pair_scores
+from faceloss.matching.workers import Arrays, each, flat, whole
 from faceloss.matching.screen import FEW, KINDS, Screened, bound, candidates, rates, screened, side
 
 Progress = Callable[[str, int, int], None]
@@ -51,45 +52,77 @@ class Tops:
         self.k = k
         self.bar = bar  # only scores above it matter
         self.proven = bar == -np.inf  # at least k + 1 pairs are known to reach the bar
-        self.parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        none = torch.empty(0, dtype=torch.int64)
+        self.parts = [(torch.empty(0), none, none)]
         self.count = 0
 
     def add(self, score: Tensor, first: Tensor, second: Tensor) -> None:
         above = score > self.bar
-        self.parts.append((score[above], first[above], second[above]))
+        self.parts.append((score[above].cpu(), first[above].cpu(), second[above].cpu()))
         self.count += int(above.sum())
         if self.count > self.k + self.k // 4 + 200:
             self.settle()
 
-    def settle(self) -> None:
+    def settle(self) -> tuple[Tensor, Tensor, Tensor]:
         """Keep the pairs above the (k+1)-th score, which is the new bar."""
-        if not self.parts:
-            return
         score, first, second = (torch.cat(column) for column in zip(*self.parts, strict=True))
         if len(score) > self.k:
-            self.bar = float(torch.topk(score, self.k + 1, sorted=True).values[-1])
+            self.bar = float(torch.topk(score, self.k + 1).values.min())
             self.proven = True
-            above = score > self.bar
-            score, first, second = score[above], first[above], second[above]
-        self.parts, self.count = [(score, first, second)], len(score)
+        above = score > self.bar
+        self.parts = [(score[above], first[above], second[above])]
+        self.count = len(self.parts[0][0])
+        return self.parts[0]
+
+    def found(self) -> "Found":
+        return Found(self.bar, self.proven, *(column.cpu().numpy() for column in self.settle()))
+
+    def merge(self, other: "Found") -> None:
+        """Add what was found elsewhere, above this bar or a higher one that was proven there."""
+        if other.proven and other.bar > self.bar:
+            self.bar, self.proven = other.bar, True
+        self.add(*(torch.from_numpy(column) for column in other[2:]))
 
 
-def search_rows(faces: Screened, labels: Tensor, start: int, tops: Tops, out: Tensor) -> None:
-    """Put the impostor pairs of the rows from ``start`` on into ``tops``; columns before a row are its partner's."""
+class Found(NamedTuple):
+    """Tops, ready to be sent to another process."""
+
+    bar: float
+    proven: bool
+    scores: NDArray[np.float32]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+
+
+class Task(NamedTuple):
+    """The rows from ``start`` on against all columns after them."""
+
+    facts: tuple[str, float, bool]
+    start: int
+    k: int
+    bar: float
+
+
+def search_rows(arrays: Arrays, task: Task) -> Found:
+    """The impostor pairs of a block of rows whose score is above the bar."""
+    faces, labels, start = whole("faces", arrays, task.facts), arrays["labels"], task.start
+    tops = Tops(task.k, task.bar)
     mine = faces.part(slice(start, start + ROWS))
     who = labels[mine.index]
+    out = mine.side.block(faces.side.part(slice(0, COLUMNS)))
     for first in range(start - start % COLUMNS, len(faces.index), COLUMNS):
         theirs = faces.part(slice(first, first + COLUMNS))
         floor = least(torch.nextafter(torch.tensor(tops.bar), torch.tensor(torch.inf))).to(out.device)
 
         def impostor(row: Tensor, column: Tensor, first: int = first, theirs: Screened = theirs) -> Tensor:
-            real = (theirs.index[column] >= 0) & (column + first > row + start)
+            real = (theirs.index[column] >= 0) & (column + first > row + start)  # the partner's row has the others
             return real & (who[row] != labels[theirs.index[column]])
 
         row, column = candidates(mine, theirs, floor.expand(len(mine.index)), impostor, out)
         if len(row):
             i, j = mine.index[row], theirs.index[column]
             tops.add(pair_scores(faces.vectors, i, faces.vectors, j), i, j)
+    return tops.found()
 
 
 def sample(vectors: Tensor, labels: Tensor) -> NDArray[np.float32]:
@@ -151,25 +184,18 @@ def largest(
     drawn = sample(vectors, whose)
     bar = first_guess(drawn, k, impostors)
     kind = choose(vectors, drawn, bar) if screen == "auto" else screen
-    faces = screened(kind, vectors)
-    tops = Tops(k, bar)
-    run(faces, whose, tops, workers, progress)
-    if not tops.proven:  # the guess was too high
-        tops = Tops(k)
-        run(faces, whose, tops, workers, progress)
-    score, first, second = (column.cpu().numpy() for column in tops.parts[0])
+    arrays, facts = flat("faces", screened(kind, vectors))
+    arrays["labels"] = whose
+    for tops in (Tops(k, bar), Tops(k)):
+        starts = range(0, len(arrays["faces.index"]), ROWS)
+        tasks = (Task(facts, start, k, tops.bar) for start in starts)
+        for done, found in enumerate(each(search_rows, arrays, tasks, workers)):
+            tops.merge(found)
+            if progress is not None:
+                progress("all pairs", done + 1, len(starts))
+        _, proven, score, first, second = tops.found()
+        if proven:  # else the guess was too high
+            break
     first, second = np.minimum(first, second), np.maximum(first, second)
     place = np.lexsort((second, first, -score))
     return Largest(tops.bar, score[place], first[place], second[place], impostors, kind)
-
-
-def run(faces: Screened, labels: Tensor, tops: Tops, workers: int, progress: Progress | None) -> None:
-    """All rows, in this process or shared by several."""
-    work = range(0, len(faces.index), ROWS)
-    dtype = {"int8": torch.int32, "bfloat16": torch.bfloat16}.get(faces.side.kind, torch.float32)
-    out = torch.empty(ROWS, COLUMNS, dtype=dtype, device=faces.vectors.device)
-    for done, start in enumerate(work):
-        search_rows(faces, labels, start, tops, out)
-        if progress is not None:
-            progress("all pairs", done + 1, len(work))
-    tops.settle()

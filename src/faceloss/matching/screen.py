@@ -26,7 +26,7 @@ from torch import Tensor
 KINDS = ("int8", "bfloat16", "float32")
 GROUP = 64  # columns that are looked over together; sides are padded to a multiple of it in both directions
 FEW = 1 / 100  # share of a block that is cheaper scored pair by pair than by the next finer product
-CHUNK = 1024  # vectors quantized at a time
+CHUNK = 256  # vectors quantized at a time
 TURNED = 2.0**-20  # error of the Hadamard turn: six sums, each rounded once
 
 
@@ -45,6 +45,11 @@ class Side(NamedTuple):
         return self._replace(
             values=self.values[rows], size=self.size[rows], length=self.length[rows], residual=self.residual[rows]
         )
+
+    def block(self, right: "Side") -> Tensor:
+        """Room for a product with ``right``."""
+        dtype = torch.int32 if self.kind == "int8" else self.values.dtype
+        return torch.empty(len(self.values), len(right.values), dtype=dtype, device=self.values.device)
 
 
 def rounding(kind: str, dim: int) -> float:
@@ -77,25 +82,32 @@ def _quantize(vectors: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return whole.to(torch.int8), torch.linalg.vector_norm(exact.sub_(whole), dim=1).double() * scale
 
 
-def best_scale(vectors: Tensor) -> tuple[float, bool]:
-    """The int8 scale that leaves the shortest residuals, and whether to turn the vectors first; from 1,024 of them."""
+def best_scale(
+    vectors: Tensor, turns: tuple[bool, ...] = (False, True), levels: tuple[float, ...] = (0.5, 0.9, 1.0)
+) -> tuple[float, bool]:
+    """The int8 scale that leaves the shortest residuals, and whether to turn the vectors first; from 1,024 of them.
+
+    127 steps reach the largest coordinate of a share of the vectors that is one of ``levels``; others are clipped."""
     some = vectors[:: max(1, len(vectors) // 1024)][:1024]
     some = torch.nn.functional.pad(some, (0, -some.shape[1] % GROUP))
     found = []
-    for turned in (False, True):
+    for turned in turns:
         looked = turn(some) if turned else some
         peaks = looked.abs().amax(1)
-        for level in (0.5, 0.9, 1.0):
+        for level in levels:
             scale = float(torch.quantile(peaks, level)) / 127
             if scale > 0:
                 # Turning has its price, so it must gain a third.
                 cost = float(_quantize(looked, scale)[1].mean()) * (1.5 if turned else 1)
                 found.append((cost, scale, turned))
-    return min(found)[1:] if found else (1.0, False)
+    return min(found)[1:] if found else (1.0, turns[0])
 
 
-def side(kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = None) -> Side:
-    """The side of ``vectors`` [N,D] float32; ``scaled`` gives (scale, turned) of int8 instead of looking for the best.
+def side(
+    kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = None, size: Tensor | None = None
+) -> Side:
+    """The side of ``vectors`` [N,D] float32; ``scaled`` gives (scale, turned) of int8 instead of looking for the best,
+    ``size`` the norms of float32 or float64.
 
     Both sides of a product must be turned, or neither.
     """
@@ -103,7 +115,8 @@ def side(kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = None) -
     rows, width = n + -n % GROUP, d + -d % GROUP
     if kind in ("float32", "float64"):
         values = torch.nn.functional.pad(vectors, (0, width - d, 0, rows - n)) if (rows, width) != (n, d) else vectors
-        size = torch.linalg.vector_norm(values, dim=1).double() * swell(d)
+        if size is None:
+            size = torch.linalg.vector_norm(values, dim=1).double() * swell(d)
         return Side(kind, values, 1.0, False, size, size, torch.zeros_like(size))
     scale, turned = (1.0, False) if kind == "bfloat16" else scaled or best_scale(vectors)
     values = torch.zeros(rows, width, dtype=getattr(torch, kind), device=vectors.device)
@@ -133,26 +146,34 @@ class Screened(NamedTuple):
     side: Side
     index: Tensor  # [n] row of ``vectors`` behind each row of the side; -1 for padding
     vectors: Tensor  # [N,D] float32
+    straight: bool  # the index only counts up
 
     def part(self, rows: slice) -> "Screened":
         return self._replace(side=self.side.part(rows), index=self.index[rows])
 
     def finer(self, kind: str) -> Side:
-        return side(kind, self.vectors[self.index.clamp(min=0)])
+        """The same rows in ``kind``."""
+        first = int(self.index[0])
+        if self.straight and first + len(self.index) <= len(self.vectors):
+            rows = self.vectors[first : first + len(self.index)]
+        else:
+            rows = self.vectors[self.index.clamp(min=0)]
+        return side(kind, rows, size=self.side.size)
 
 
-def screened(kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = None) -> Screened:
-    """``vectors`` [N,D] float32 in the order of their residuals, so that a block's longest is no longer than need be."""
+def screened(kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = None, *, sort: bool = True) -> Screened:
+    """``vectors`` [N,D] float32; ``sort`` puts those with long residuals last, so that the others' groups are not
+    judged by them. It pays where many rows meet them."""
     made = side(kind, vectors, scaled)
     n = len(vectors)
-    order = torch.argsort(made.residual[:n], stable=True)
-    if kind in ("float32", "float64"):
-        order = torch.arange(n, device=vectors.device)  # no residuals, and no need to copy the vectors
-    else:
+    order = torch.arange(n, device=vectors.device)
+    straight = not sort or kind in ("float32", "float64")
+    if not straight:
+        order = torch.argsort(made.residual[:n], stable=True)
         made.values[:n] = made.values[:n][order]
         for column in (made.size, made.length, made.residual):
             column[:n] = column[:n][order]
-    return Screened(made, torch.nn.functional.pad(order, (0, len(made.values) - n), value=-1), vectors)
+    return Screened(made, torch.nn.functional.pad(order, (0, len(made.values) - n), value=-1), vectors, straight)
 
 
 def product(left: Side, right: Side, out: Tensor | None = None) -> Tensor:
@@ -168,15 +189,18 @@ def product(left: Side, right: Side, out: Tensor | None = None) -> Tensor:
 
 def bound(left: Side, right: Side) -> Tensor:
     """[n,m/64] float64: how far scale * scale * product may be from the inner products, for each row of ``left`` and
-    each group of 64 columns."""
+    each group of 64 columns; [n,1] where all groups are alike."""
     far = rounding(left.kind, left.values.shape[1])
     size, length = float(right.size.max()), float(right.length.max())
     longest = right.residual.view(-1, GROUP).amax(1)  # [m/64]
+    peak = longest.max()
+    if bool(peak <= 1.1 * longest.min()):
+        longest = peak[None]
     return torch.addr((left.residual * size)[:, None], left.length, longest + far * length)
 
 
 def limits(left: Side, right: Side, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """[n,m/64] each: a product below the first is surely below ``floor`` [n] (real inner products), one at or above
+    """[n,m/64] or [n,1] each: a product below the first is surely below ``floor`` [n] (real inner products), one at or above
     the second surely at or above it."""
     off, unit = bound(left, right), left.scale * right.scale
     beyond = 4 * left.size.max() * right.size.max()  # no product and no bound is so large
@@ -194,6 +218,7 @@ def reaching(block: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column of every number of ``block`` [n,m] that is at least the limit [n,m/64] of its group of columns; a
     group's largest number is looked at first."""
     groups = block.view(len(block), -1, GROUP)  # [n,m/64,64]
+    limit = limit.expand(groups.shape[:2])
     row, group = (groups.amax(2) >= limit).nonzero(as_tuple=True)
     which, offset = (groups[row, group] >= limit[row, group, None]).nonzero(as_tuple=True)
     return row[which], group[which] * GROUP + offset
@@ -240,3 +265,9 @@ def rates(dim: int, device: str = "cpu") -> dict[str, float]:
         except (RuntimeError, NotImplementedError):
             continue  # this build of torch, or this machine, cannot
     return taken
+
+
+def fastest(dim: int, device: str = "cpu") -> str:
+    """The kind of product that is soonest done here."""
+    taken = rates(dim, device)
+    return min(taken, key=taken.__getitem__)

@@ -1,0 +1,173 @@
+"""The vectors that probes are searched in: in memory, in a file, or prepared in a folder for many searches.
+
+A gallery need not fit into memory: it is gone through in chunks, each read once. A prepared gallery holds the int8
+numbers, too, which are a quarter of the bytes; of the float32 vectors only those of pairs near a decision are read.
+
+    folder/vectors.npy   [N,D] float32 of unit length
+    folder/values.npy    [n,d] int8, each chunk padded to a multiple of 64 rows and in the order of its residuals
+    folder/index.npy     [n] row of vectors.npy, -1 for padding
+    folder/bounds.npy    [3,n] float64: size, length, residual
+    folder/gallery.json  count, dim, scale, turned, chunk
+
+With P probes a search takes max(bytes / reading rate, 2 P N D / product rate): one that reads 1 GB/s at 400 G int8
+operations a second is bound by its products from 200 probes on.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from faceloss.errors import BadInput
+from faceloss.matching.screen import GROUP, Screened, Side, best_scale, screened
+from faceloss.matching.workers import Arrays
+from faceloss.matching.vectors import checked, mapped, unit
+
+Progress = Callable[[str, int, int], None]
+
+CHUNK = 16384  # vectors at a time
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Where vectors come from, chunk by chunk."""
+
+    vectors: Tensor  # [N,D] float32, maybe mapped from a file
+    normalized: bool  # of length 1 already
+    prepared: Screened | None = None  # of all chunks, mapped from files
+    path: Path | None = None  # where another process finds it
+
+    @property
+    def dim(self) -> int:
+        return int(self.vectors.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def ranges(self, edges: tuple[int, ...] = ()) -> list[tuple[int, int]]:
+        """(start, stop) of the chunks; none reaches over one of the ``edges``."""
+        cuts = sorted({*range(0, len(self), CHUNK), *(edge for edge in edges if 0 < edge < len(self)), len(self)})
+        return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+    def unit(self, start: int, stop: int) -> Tensor:
+        """[stop - start, D] float32 of length 1."""
+        return (checked if self.normalized else unit)(self.vectors[start:stop], "gallery vectors")
+
+    def scaled(self, kind: str) -> tuple[float, bool]:
+        """The scale of int8 values, and whether they are turned."""
+        if self.prepared is not None:
+            return self.prepared.side.scale, self.prepared.side.turned
+        if kind != "int8":
+            return 1.0, False
+        some = unit(self.vectors[:: max(1, len(self) // 1024)][:1024], "gallery vectors")
+        return best_scale(some, levels=(1.0,))  # clipped ones would spoil the bound of their group
+
+    def chunk(self, start: int, stop: int, kind: str, scaled: tuple[float, bool] | None, device: str) -> Screened:
+        """The vectors from ``start`` to ``stop``; ``index`` counts from ``start``."""
+        if self.prepared is not None and kind == "int8" and start % CHUNK == 0 and stop == min(start + CHUNK, len(self)):
+            first = start // CHUNK * (CHUNK + -CHUNK % GROUP)
+            part = self.prepared.part(slice(first, first + stop - start + -(stop - start) % GROUP))
+            return part._replace(vectors=self.vectors[start:stop])
+        rows = self.vectors[start:stop] if self.normalized else self.unit(start, stop)
+        made = screened(kind, rows.to(device), scaled, sort=False)
+        size = made.side.size[made.index >= 0]
+        if not bool(((size > 0) & torch.isfinite(size)).all()):
+            self.unit(start, stop)  # says what is wrong
+        return made
+
+
+def gallery(vectors: ArrayLike | Tensor | Gallery, *, normalized: bool = False) -> Gallery:
+    """Vectors [N,D] in memory (or mapped by the caller) as a gallery; ``normalized`` says that they have length 1."""
+    if isinstance(vectors, Gallery):
+        return vectors
+    x = vectors if isinstance(vectors, Tensor) else torch.from_numpy(np.asarray(vectors))
+    if x.ndim != 2 or not x.numel():
+        raise BadInput(f"The gallery has shape {tuple(x.shape)}; give a row of numbers per image.")
+    return Gallery(x, normalized)
+
+
+def open_gallery(path: str | Path) -> Gallery:
+    """The embeddings of an .npy file, or a folder written by ``prepare``; nothing is read yet."""
+    path = Path(path)
+    if path.suffix == ".npy":
+        return replace(gallery(mapped(path)), path=path)
+    try:
+        facts = json.loads((path / "gallery.json").read_text())
+        scale, turned = float(facts["scale"]), bool(facts["turned"])
+        chunk, count, dim = int(facts["chunk"]), int(facts["count"]), int(facts["dim"])
+    except (OSError, ValueError, KeyError, TypeError) as reason:
+        raise BadInput(f"{path} is no prepared gallery ({reason}); give an .npy file, or prepare it anew.") from None
+    vectors, values, index, bounds = (mapped(path / f"{name}.npy") for name in ("vectors", "values", "index", "bounds"))
+    rows = count + -count % GROUP
+    shapes = (tuple(vectors.shape), tuple(values.shape), tuple(index.shape), tuple(bounds.shape))
+    wanted = ((count, dim), (rows, dim + -dim % GROUP), (rows,), (3, rows))
+    if shapes != wanted or chunk != CHUNK:
+        raise BadInput(f"The arrays in {path} have shapes {shapes} instead of {wanted}; prepare the gallery anew.")
+    side = Side("int8", values, scale, turned, bounds[0], bounds[1], bounds[2])
+    return Gallery(vectors, True, Screened(side, index, vectors, False), path)
+
+
+def prepare(parts: Iterator[ArrayLike], count: int, dim: int, folder: str | Path, progress: Progress | None = None) -> Gallery:
+    """Write a gallery of ``count`` vectors of ``dim`` numbers, which come in ``parts`` [.,dim] of any length, raw or
+    unit, to ``folder``; 5 bytes a number, one chunk in memory."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gallery.json").unlink(missing_ok=True)  # whole only when this is there again
+    rows, width = count + -count % GROUP, dim + -dim % GROUP
+
+    def array(name: str, dtype: type, shape: tuple[int, ...]) -> np.memmap:  # type: ignore[type-arg]
+        return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
+
+    vectors, values = array("vectors", np.float32, (count, dim)), array("values", np.int8, (rows, width))
+    index, bounds = array("index", np.int64, (rows,)), array("bounds", np.float64, (3, rows))
+    scaled: tuple[float, bool] | None = None
+    start = 0
+    for x in _rechunked(parts, dim):
+        stop = start + len(x)
+        if stop > count:
+            raise BadInput(f"The gallery was to hold {count:,} vectors, and more came; give the right number.")
+        scaled = scaled or best_scale(x)
+        made = screened("int8", x, scaled)
+        there = slice(start, start + len(made.index))
+        vectors[start:stop], values[there], index[there] = x.numpy(), made.side.values.numpy(), made.index.numpy()
+        bounds[:, there] = torch.stack([made.side.size, made.side.length, made.side.residual]).numpy()
+        start = stop
+        if progress is not None:
+            progress("gallery", start, count)
+    if start != count or scaled is None:
+        raise BadInput(f"The gallery was to hold {count:,} vectors, only {start:,} came; give the right number.")
+    for written in (vectors, values, index, bounds):
+        written.flush()
+    facts = {"count": count, "dim": dim, "scale": scaled[0], "turned": scaled[1], "chunk": CHUNK}
+    (folder / "gallery.json").write_text(json.dumps(facts))
+    return open_gallery(folder)
+
+
+def _rechunked(parts: Iterator[ArrayLike], dim: int) -> Iterator[Tensor]:
+    """The vectors of ``parts`` at length 1, CHUNK at a time."""
+    held: list[Tensor] = []
+    for part in parts:
+        held.append(unit(part, "gallery vectors", dim))
+        while sum(map(len, held)) >= CHUNK:
+            joined = torch.cat(held)
+            yield joined[:CHUNK]
+            held = [joined[CHUNK:]] if len(joined) > CHUNK else []
+    if held:
+        yield torch.cat(held)
+
+
+def shared(source: Gallery, arrays: Arrays) -> tuple[Path | None, bool]:
+    """What a task needs to open ``source`` in another process; one in memory goes into ``arrays``."""
+    if source.path is None:
+        arrays["gallery"] = source.vectors
+    return source.path, source.normalized
+
+
+def opened(arrays: Arrays, source: tuple[Path | None, bool]) -> Gallery:
+    path, normalized = source
+    return gallery(arrays["gallery"], normalized=normalized) if path is None else open_gallery(path)

@@ -1,0 +1,253 @@
+"""Ranks of mates among any number of others, exactly: CMC curves, rank-1 with a million distractors.
+
+    rank of a probe = 1 + number of others whose score with it is at least that of its best mate
+
+A tie counts against the mate, as in ``faceloss.evaluate.metrics.mate_ranks``, which is the same on a whole matrix of
+scores. Here a coarse product (``screen``) decides most pairs; those within its bound of the mate's score are decided
+by finer products and at last by the exact score.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from faceloss.errors import BadInput
+from faceloss.matching.exact import least, pair_scores
+from faceloss.matching.gallery import Gallery, gallery, opened, shared
+from faceloss.matching.screen import FEW, GROUP, Screened, best_scale, fastest, limits, product, screened, side
+from faceloss.matching.vectors import unit, whose
+from faceloss.matching.workers import Arrays, each, flat, whole
+
+Progress = Callable[[str, int, int], None]
+
+ROWS, COLUMNS = 512, 2048
+MATES = 2**20  # pairs of mates at a time
+
+
+def mate_scores(probes: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor, itself: bool) -> Tensor:
+    """[P] float32: the largest score of each probe with an image of the same label, -inf where there is none.
+
+    ``itself``: the probes are the others, and no image is its own mate."""
+    order = torch.argsort(other_labels, stable=True)
+    ranked = other_labels[order].contiguous()
+    low, high = torch.searchsorted(ranked, labels), torch.searchsorted(ranked, labels, right=True)
+    best = torch.full((len(probes),), -torch.inf, device=probes.device)
+    ends = torch.cumsum(high - low, 0)
+    start = 0
+    while start < len(probes):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(torch.searchsorted(ends, torch.tensor(before + MATES, device=ends.device), right=True)))
+        counts = (high - low)[start:stop]
+        row = torch.repeat_interleave(torch.arange(start, stop, device=probes.device), counts)
+        step = torch.arange(len(row), device=probes.device) - torch.repeat_interleave(torch.cumsum(counts, 0) - counts, counts)
+        column = order[low[row] + step]
+        if itself:
+            row, column = row[row != column], column[row != column]
+        best.scatter_reduce_(0, row, pair_scores(probes, row, others, column), "amax")
+        start = stop
+    return best
+
+
+def ahead(
+    left: Screened, right: Screened, bar: Tensor, other: Callable[[Tensor, Tensor], Tensor], out: Tensor | None = None
+) -> Tensor:
+    """[n] how many vectors of ``right`` score at least ``bar`` [n] (float32) with each of ``left``; ``other(row,
+    column)`` says which pairs count."""
+    counts = torch.zeros(len(left.index), dtype=torch.int64, device=bar.device)
+    floor = least(bar)
+
+    def settle(row: Tensor, column: Tensor) -> None:
+        score = pair_scores(left.vectors, left.index[row], right.vectors, right.index[column])
+        counts.add_(torch.bincount(row[score >= bar[row]], minlength=len(counts)))
+
+    rows = torch.arange(len(bar), device=bar.device)  # those still to be counted
+    if left.side.kind not in ("float32", "float64"):
+        block = product(left.side, right.side, out).view(len(bar), -1, GROUP)
+        low, high = (limit.expand(block.shape[:2]) for limit in limits(left.side, right.side, floor))
+        hit = block.amax(2) >= low  # [n,m/64]
+        many = hit.sum(1) > hit.shape[1] // 2
+        at, group = (hit & ~many[:, None]).nonzero(as_tuple=True)
+        which, offset = (block[at, group] >= low[at, group, None]).nonzero(as_tuple=True)
+        at, group = at[which], group[which]
+        keep = other(at, group * GROUP + offset)
+        at, group, offset = at[keep], group[keep], offset[keep]
+        sure = block[at, group, offset] >= high[at, group]
+        many |= torch.bincount(at[~sure], minlength=len(bar)) > FEW * len(right.index)
+        now = ~many[at]
+        counts += torch.bincount(at[now & sure], minlength=len(counts))
+        settle(at[now & ~sure], (group * GROUP + offset)[now & ~sure])
+        rows = rows[many]
+    for kind in ("float32", "float64"):
+        if not len(rows):
+            break
+        x, y = side(kind, left.vectors[left.index[rows]]), right.finer(kind)
+        block = product(x, y)[: len(rows)]
+        # Neither side has residuals, so the limits are the same for all columns.
+        low, high = (limit[: len(rows), :1] for limit in limits(x, y, _filled(floor[rows], len(x.values))))
+        counted = other(rows[:, None], torch.arange(len(right.index), device=bar.device)[None])  # [n,m]
+        unsure = (block >= low) & (block < high) & counted
+        many = (unsure.sum(1) > FEW * len(right.index)) & (kind == "float32")
+        at, column = (unsure & ~many[:, None]).nonzero(as_tuple=True)
+        counts[rows] += torch.where(many, 0, ((block >= high) & counted).sum(1))
+        settle(rows[at], column)
+        rows = rows[many]
+    return counts
+
+
+def _filled(floor: Tensor, n: int) -> Tensor:
+    """Padding never reaches its floor."""
+    return torch.nn.functional.pad(floor, (0, n - len(floor)), value=torch.inf)
+
+
+class Task(NamedTuple):
+    """All probes against the gallery from ``start`` to ``stop``."""
+
+    facts: tuple[str, float, bool]  # of the probes
+    source: tuple[Path | None, bool]
+    scaled: tuple[float, bool]
+    start: int
+    stop: int
+
+
+def count_chunk(arrays: Arrays, task: Task) -> NDArray[np.int64]:
+    """[P] how many vectors of a chunk, of other labels, score at least the bar of each probe."""
+    probes, bar, mine = whole("probes", arrays, task.facts), arrays["bar"], arrays["probe labels"]
+    theirs = opened(arrays, task.source).chunk(
+        task.start, task.stop, task.facts[0], task.scaled, probes.vectors.device.type
+    )
+    labels = arrays["labels"][task.start : task.stop]
+    counts = torch.zeros(len(bar), dtype=torch.int64, device=bar.device)
+    out = None
+    for start in range(0, len(theirs.index), COLUMNS):
+        right = theirs.part(slice(start, start + COLUMNS))
+        who = torch.where(right.index >= 0, labels[right.index], -1)
+        for first in range(0, len(probes.index), ROWS):
+            left = probes.part(slice(first, first + ROWS))
+            real = left.index >= 0
+            whom = torch.where(real, mine[left.index], -1)
+            bars = torch.where(real, bar[left.index], torch.inf)
+
+            def other(row: Tensor, column: Tensor, who: Tensor = who, whom: Tensor = whom) -> Tensor:
+                return (who[column] >= 0) & (who[column] != whom[row])
+
+            if out is None or out.shape != (len(left.index), len(right.index)):
+                out = left.side.block(right.side)
+            counts.index_add_(0, left.index[real], ahead(left, right, bars, other, out)[real])
+    return counts.cpu().numpy()
+
+
+def count_ahead(
+    probes: Tensor,
+    bar: Tensor,
+    labels: Tensor,
+    others: Gallery,
+    other_labels: Tensor,
+    edges: Sequence[int] = (),
+    *,
+    screen: str = "auto",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> NDArray[np.int64]:
+    """[P, len(edges) + 1] per probe [P,D] how many ``others`` of another label score at least ``bar`` [P] (inf: none),
+    up to each edge and in all."""
+    kind = fastest(probes.shape[1], probes.device.type) if screen == "auto" else screen
+    scaled = others.scaled(kind)
+    arrays, facts = flat("probes", screened(kind, probes, best_scale(probes, (scaled[1],))))
+    codes = torch.unique(torch.cat([labels, other_labels]), return_inverse=True)[1]  # no label is negative now
+    arrays |= {"bar": bar, "probe labels": codes[: len(labels)], "labels": codes[len(labels) :]}
+    source = shared(others, arrays)
+    ranges = others.ranges(tuple(edges))
+    tasks = (Task(facts, source, scaled, *part) for part in ranges)
+    counts = np.zeros((len(probes), len(edges) + 1), dtype=np.int64)
+    for done, (found, (start, _)) in enumerate(zip(each(count_chunk, arrays, tasks, workers), ranges, strict=True)):
+        counts[:, np.searchsorted(edges, start, "right")] += found
+        if progress is not None:
+            progress("ranks", done + 1, len(ranges))
+    return counts.cumsum(axis=1)
+
+
+def ranks(
+    probes: ArrayLike,
+    probe_labels: ArrayLike,
+    others: ArrayLike | Gallery,
+    other_labels: ArrayLike,
+    *,
+    screen: str = "auto",
+    device: str = "cpu",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> NDArray[np.int64]:
+    """[P] rank of each probe's first mate in the gallery ``others`` [G,D]; 0 where it has no mate there."""
+    x, source = unit(probes, "probes").to(device), gallery(others)
+    _same_dim(x, source)
+    mine, theirs = whose(probe_labels, len(x), "probe labels").to(device), whose(other_labels, len(source)).to(device)
+    best = mate_scores(x, mine, source.unit(0, len(source)).to(device), theirs, itself=False)
+    bar = torch.where(torch.isinf(best), torch.inf, best)
+    counts = count_ahead(x, bar, mine, source, theirs, screen=screen, workers=workers, progress=progress)
+    return np.where(np.isinf(best.cpu().numpy()), 0, 1 + counts[:, -1])
+
+
+def leave_one_out(
+    vectors: ArrayLike,
+    labels: ArrayLike,
+    *,
+    screen: str = "auto",
+    device: str = "cpu",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> NDArray[np.int64]:
+    """[N] each image in turn is the probe, all others are the gallery; 0 where it has no mate. ``vectors`` [N,D] of
+    unit length."""
+    x = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(device)
+    mine = whose(labels, len(x)).to(device)
+    best = mate_scores(x, mine, x, mine, itself=True)
+    bar = torch.where(torch.isinf(best), torch.inf, best)
+    counts = count_ahead(
+        x, bar, mine, gallery(x, normalized=True), mine, screen=screen, workers=workers, progress=progress
+    )
+    return np.where(np.isinf(best.cpu().numpy()), 0, 1 + counts[:, -1])
+
+
+def ranks_among(
+    probes: ArrayLike,
+    mates: ArrayLike,
+    distractors: ArrayLike | Gallery,
+    sizes: Sequence[int],
+    *,
+    screen: str = "auto",
+    device: str = "cpu",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> NDArray[np.int64]:
+    """[P, len(sizes)] rank of each probe's mate among the first 10, 100, ... ``distractors`` [G,D].
+
+    ``probes`` and ``mates`` [P,D]: one enrolled image a probe; each probe is searched among its own mate and the
+    distractors, as in MegaFace. ``sizes`` rise and do not exceed the number of distractors.
+    """
+    x, source = unit(probes, "probes").to(device), gallery(distractors)
+    _same_dim(x, source)
+    y = unit(mates, "mates", x.shape[1]).to(device)
+    if len(y) != len(x):
+        raise BadInput(f"There are {len(x)} probes and {len(y)} mates; give one mate for each probe.")
+    if not sizes or sorted(set(sizes)) != list(sizes) or not 0 < sizes[0] <= sizes[-1] <= len(source):
+        raise BadInput(f"The numbers of distractors are {list(sizes)}; they must rise, from 1 to {len(source):,} at most.")
+    every = torch.arange(len(x), device=device)
+    nobody = torch.full((len(source),), len(x), device=device)
+    counts = count_ahead(
+        x, pair_scores(x, every, y, every), every, replace(source, vectors=source.vectors[: sizes[-1]]),
+        nobody[: sizes[-1]], sizes[:-1], screen=screen, workers=workers, progress=progress,
+    )  # fmt: skip
+    return 1 + counts
+
+
+def _same_dim(probes: Tensor, source: Gallery) -> None:
+    if probes.shape[1] != source.dim:
+        raise BadInput(
+            f"The probes have {probes.shape[1]} dimensions, the gallery {source.dim}; use one network for both."
+        )
