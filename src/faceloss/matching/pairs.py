@@ -66,7 +66,7 @@ class Tops:
     def settle(self) -> tuple[Tensor, Tensor, Tensor]:
         """Keep the pairs above the (k+1)-th score, which is the new bar."""
         score, first, second = (torch.cat(column) for column in zip(*self.parts, strict=True))
-        if len(score) > self.k:
+        if int((score > self.bar).sum()) > self.k:
             self.bar = float(torch.topk(score, self.k + 1).values.min())
             self.proven = True
         above = score > self.bar
@@ -75,7 +75,8 @@ class Tops:
         return self.parts[0]
 
     def found(self) -> "Found":
-        return Found(self.bar, self.proven, *(column.cpu().numpy() for column in self.settle()))
+        columns = [column.numpy() for column in self.settle()]
+        return Found(self.bar, self.proven, *columns)
 
     def merge(self, other: "Found") -> None:
         """Add what was found elsewhere, above this bar or a higher one that was proven there."""
@@ -95,10 +96,11 @@ class Found(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The rows from ``start`` on against all columns after them."""
+    """The rows from ``start`` to ``stop`` against all columns after them."""
 
     facts: tuple[str, float, bool]
     start: int
+    stop: int
     k: int
     bar: float
 
@@ -107,7 +109,7 @@ def search_rows(arrays: Arrays, task: Task) -> Found:
     """The impostor pairs of a block of rows whose score is above the bar."""
     faces, labels, start = whole("faces", arrays, task.facts), arrays["labels"], task.start
     tops = Tops(task.k, task.bar)
-    mine = faces.part(slice(start, start + ROWS))
+    mine = faces.part(slice(start, task.stop))
     who = labels[mine.index]
     out = mine.side.block(faces.side.part(slice(0, COLUMNS)))
     for first in range(start - start % COLUMNS, len(faces.index), COLUMNS):
@@ -188,7 +190,7 @@ def largest(
     arrays["labels"] = whose
     for tops in (Tops(k, bar), Tops(k)):
         starts = range(0, len(arrays["faces.index"]), ROWS)
-        tasks = (Task(facts, start, k, tops.bar) for start in starts)
+        tasks = (Task(facts, start, start + ROWS, k, tops.bar) for start in starts)
         for done, found in enumerate(each(search_rows, arrays, tasks, workers)):
             tops.merge(found)
             if progress is not None:
