@@ -41,10 +41,12 @@ def checked(vectors: ArrayLike | Tensor, what: str, dim: int | None = None) -> T
 
 
 def unit(vectors: ArrayLike | Tensor, what: str = "embeddings", dim: int | None = None) -> Tensor:
-    """[N,D] float32 of length 1; refuses what has no direction."""
+    """[N,D] float32 of length 1; refuses what has no direction. Vectors within 1e-6 of that length stay as they are."""
     x = checked(vectors, what, dim)
-    x = x / x.abs().amax(1, keepdim=True)  # so that the norm neither overflows nor underflows
-    return x.div_(torch.linalg.vector_norm(x, dim=1, keepdim=True))
+    largest = x.abs().amax(1, keepdim=True)
+    scaled = x / largest  # so that the norm neither overflows nor underflows
+    norm = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return torch.where((norm * largest - 1).abs() <= 2.0**-20, x, scaled.div_(norm))
 
 
 def _numbers(values: ArrayLike, what: str) -> NDArray[np.float32]:
