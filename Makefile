@@ -29,10 +29,10 @@ check: install
 docs: install
 	$(BIN)/python tools/make_docs.py
 
-# Speed and memory, each figure beside a peer in the same run; a quarter of an hour.
+# Speed and memory, each figure beside a peer in the same run; some twenty minutes.
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for file in head pairs batch6400 train; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	for file in head pairs batch6400 train roc cmc; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install

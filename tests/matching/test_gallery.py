@@ -18,7 +18,7 @@ def raw(make_set, kind_of_set):
 
 
 def same(one, two):
-    return (one.scores == two.scores).all() and (one.index == two.index).all()
+    return (one.scores == two.scores).all() and (one.rows == two.rows).all()
 
 
 def test_a_file_is_searched_like_memory(raw, small_blocks, tmp_path):
@@ -47,7 +47,7 @@ def test_a_prepared_gallery_is_not_quantized_again(make_set, small_blocks, tmp_p
     made = prepare(iter([e[50:]]), 650, 40, tmp_path)
     whole = made.chunk(256, 512, "int8", None, "cpu")
     assert (whole.vectors.numpy() == np.load(tmp_path / "vectors.npy")[256:512]).all()
-    assert sorted(whole.index.tolist()) == list(range(256))
+    assert sorted(whole.origin.tolist()) == list(range(256))
     assert (np.diff(whole.side.residual) >= 0).all()
     monkeypatch.setattr(galleries, "screened", None)  # would fail
     nearest.nearest(e[:50], made)
@@ -65,7 +65,7 @@ def test_files_of_half_precision(make_set, tmp_path):
     e, _ = make_set("generic", 300, 40)
     np.save(tmp_path / "half.npy", e.astype(np.float16))
     found = nearest.nearest(e[:20], open_gallery(tmp_path / "half.npy"), 1)
-    assert (found.index[:, 0] == np.arange(20)).all()
+    assert (found.rows[:, 0] == np.arange(20)).all()
     assert (np.abs(found.scores - 1) < 1e-3).all()
 
 

@@ -75,23 +75,23 @@ def test_the_nearest_are_those_of_all_scores(search, brute, small_blocks, kind_o
     source = gallery(others, normalized=True)
     found = nearest.nearest(probes, source, k, screen=screen)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # among equals the first
-    assert (found.index == order).all()
+    assert (found.rows == order).all()
     assert (found.scores == np.take_along_axis(scores, order, 1)).all()
     apart = np.where(who[:, None] == whom[None], -np.inf, scores)
     found = nearest.nearest(probes, source, k, probe_labels=who, other_labels=whom, screen=screen)
     order = np.argsort(-apart, axis=1, kind="stable")[:, :k]
-    assert (found.index == order).all()
+    assert (found.rows == order).all()
     assert (found.scores == np.take_along_axis(apart, order, 1)).all()
 
 
 def test_fewer_than_k_are_marked(search):
     probes, who, others, _ = search("generic")
     found = nearest.nearest(probes[:5], others[:9], 12)
-    assert (found.index[:, :9] >= 0).all()
-    assert (found.index[:, 9:] == -1).all()
+    assert (found.rows[:, :9] >= 0).all()
+    assert (found.rows[:, 9:] == -1).all()
     assert np.isneginf(found.scores[:, 9:]).all()
     one = np.full(9, who[0])
-    assert (nearest.nearest(probes[:1], others[:9], 1, probe_labels=who[:1], other_labels=one).index == -1).all()
+    assert (nearest.nearest(probes[:1], others[:9], 1, probe_labels=who[:1], other_labels=one).rows == -1).all()
 
 
 def test_several_processes_rank_the_same(make_set, small_blocks):

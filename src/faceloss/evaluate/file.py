@@ -1,7 +1,7 @@
 """Judge a file of embeddings made anywhere."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,19 @@ from faceloss.evaluate.protocols import Measured, judge_matrix, judge_pairs, jud
 PAIR_COLUMNS = {2: "two images", 3: "two images and same (0/1)", 4: "two images, same (0/1) and fold"}
 
 
-def evaluate_file(path: str | Path, progress: Callable[[str, int, int], None] | None = None) -> list[Measured]:
+def evaluate_file(
+    path: str | Path,
+    progress: Callable[[str, int, int], None] | None = None,
+    *,
+    fars: Sequence[float] | None = None,
+    workers: int = 1,
+) -> list[Measured]:
     """Measured rows of an ``.npz`` with ``embeddings`` [N,D], ``identities`` [N] (strings or integers) and optionally
     ``pairs``.
 
     ``pairs`` is [M,2] (same follows from the identities), [M,3] (with the same-flag) or [M,4] (with the fold). Every
-    pair of the set and leave-one-out ranks are judged always, the pair list where there is one.
+    pair of the set and leave-one-out ranks are judged always, the pair list where there is one. ``fars`` asks for TAR
+    at these FARs alone, which is much faster on large sets; up to ``workers`` processes share what takes long.
     """
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -48,6 +55,6 @@ def evaluate_file(path: str | Path, progress: Callable[[str, int, int], None] | 
             same = identities[first] == identities[second] if inside else np.zeros(len(pairs), dtype=bool)
         fold = pairs[:, 3] if pairs.shape[1] > 3 else None
         rows += judge_pairs(embeddings, first, second, same, fold, identities).rows
-    rows += judge_matrix(embeddings, identities, progress).rows
-    rows += judge_rank(embeddings, identities, progress=progress).rows
+    rows += judge_matrix(embeddings, identities, progress, fars=fars, workers=workers).rows
+    rows += judge_rank(embeddings, identities, progress=progress, workers=workers).rows
     return rows

@@ -5,7 +5,7 @@ numbers, too, which are a quarter of the bytes; of the float32 vectors only thos
 
     folder/vectors.npy   [N,D] float32 of unit length
     folder/values.npy    [n,d] int8, each chunk padded to a multiple of 64 rows and in the order of its residuals
-    folder/index.npy     [n] row of vectors.npy, -1 for padding
+    folder/origin.npy    [n] row of vectors.npy, -1 for padding
     folder/bounds.npy    [3,n] float64: size, length, residual
     folder/gallery.json  count, dim, scale, turned, chunk
 
@@ -13,6 +13,7 @@ With P probes a search takes max(bytes / reading rate, 2 P N D / product rate): 
 operations a second is bound by its products from 200 probes on.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,8 +26,8 @@ from torch import Tensor
 
 from faceloss.errors import BadInput
 from faceloss.matching.screen import GROUP, Screened, Side, best_scale, screened
-from faceloss.matching.workers import Arrays
 from faceloss.matching.vectors import checked, mapped, unit
+from faceloss.matching.workers import Arrays
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,7 +53,7 @@ class Gallery:
     def ranges(self, edges: tuple[int, ...] = ()) -> list[tuple[int, int]]:
         """(start, stop) of the chunks; none reaches over one of the ``edges``."""
         cuts = sorted({*range(0, len(self), CHUNK), *(edge for edge in edges if 0 < edge < len(self)), len(self)})
-        return list(zip(cuts[:-1], cuts[1:], strict=True))
+        return list(itertools.pairwise(cuts))
 
     def unit(self, start: int, stop: int) -> Tensor:
         """[stop - start, D] float32 of length 1."""
@@ -68,14 +69,19 @@ class Gallery:
         return best_scale(some, levels=(1.0,))  # clipped ones would spoil the bound of their group
 
     def chunk(self, start: int, stop: int, kind: str, scaled: tuple[float, bool] | None, device: str) -> Screened:
-        """The vectors from ``start`` to ``stop``; ``index`` counts from ``start``."""
-        if self.prepared is not None and kind == "int8" and start % CHUNK == 0 and stop == min(start + CHUNK, len(self)):
+        """The vectors from ``start`` to ``stop``; ``origin`` counts from ``start``."""
+        if (
+            self.prepared is not None
+            and kind == "int8"
+            and start % CHUNK == 0
+            and stop == min(start + CHUNK, len(self))
+        ):
             first = start // CHUNK * (CHUNK + -CHUNK % GROUP)
             part = self.prepared.part(slice(first, first + stop - start + -(stop - start) % GROUP))
             return part._replace(vectors=self.vectors[start:stop])
         rows = self.vectors[start:stop] if self.normalized else self.unit(start, stop)
         made = screened(kind, rows.to(device), scaled, sort=False)
-        size = made.side.size[made.index >= 0]
+        size = made.side.size[made.origin >= 0]
         if not bool(((size > 0) & torch.isfinite(size)).all()):
             self.unit(start, stop)  # says what is wrong
         return made
@@ -102,17 +108,21 @@ def open_gallery(path: str | Path) -> Gallery:
         chunk, count, dim = int(facts["chunk"]), int(facts["count"]), int(facts["dim"])
     except (OSError, ValueError, KeyError, TypeError) as reason:
         raise BadInput(f"{path} is no prepared gallery ({reason}); give an .npy file, or prepare it anew.") from None
-    vectors, values, index, bounds = (mapped(path / f"{name}.npy") for name in ("vectors", "values", "index", "bounds"))
+    vectors, values, origin, bounds = (
+        mapped(path / f"{name}.npy") for name in ("vectors", "values", "origin", "bounds")
+    )
     rows = count + -count % GROUP
-    shapes = (tuple(vectors.shape), tuple(values.shape), tuple(index.shape), tuple(bounds.shape))
+    shapes = (tuple(vectors.shape), tuple(values.shape), tuple(origin.shape), tuple(bounds.shape))
     wanted = ((count, dim), (rows, dim + -dim % GROUP), (rows,), (3, rows))
     if shapes != wanted or chunk != CHUNK:
         raise BadInput(f"The arrays in {path} have shapes {shapes} instead of {wanted}; prepare the gallery anew.")
     side = Side("int8", values, scale, turned, bounds[0], bounds[1], bounds[2])
-    return Gallery(vectors, True, Screened(side, index, vectors, False), path)
+    return Gallery(vectors, True, Screened(side, origin, vectors, False), path)
 
 
-def prepare(parts: Iterator[ArrayLike], count: int, dim: int, folder: str | Path, progress: Progress | None = None) -> Gallery:
+def prepare(
+    parts: Iterator[ArrayLike], count: int, dim: int, folder: str | Path, progress: Progress | None = None
+) -> Gallery:
     """Write a gallery of ``count`` vectors of ``dim`` numbers, which come in ``parts`` [.,dim] of any length, raw or
     unit, to ``folder``; 5 bytes a number, one chunk in memory."""
     folder = Path(folder)
@@ -120,11 +130,11 @@ def prepare(parts: Iterator[ArrayLike], count: int, dim: int, folder: str | Path
     (folder / "gallery.json").unlink(missing_ok=True)  # whole only when this is there again
     rows, width = count + -count % GROUP, dim + -dim % GROUP
 
-    def array(name: str, dtype: type, shape: tuple[int, ...]) -> np.memmap:  # type: ignore[type-arg]
+    def array(name: str, dtype: type, shape: tuple[int, ...]) -> np.memmap:
         return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
 
     vectors, values = array("vectors", np.float32, (count, dim)), array("values", np.int8, (rows, width))
-    index, bounds = array("index", np.int64, (rows,)), array("bounds", np.float64, (3, rows))
+    origin, bounds = array("origin", np.int64, (rows,)), array("bounds", np.float64, (3, rows))
     scaled: tuple[float, bool] | None = None
     start = 0
     for x in _rechunked(parts, dim):
@@ -133,15 +143,15 @@ def prepare(parts: Iterator[ArrayLike], count: int, dim: int, folder: str | Path
             raise BadInput(f"The gallery was to hold {count:,} vectors, and more came; give the right number.")
         scaled = scaled or best_scale(x)
         made = screened("int8", x, scaled)
-        there = slice(start, start + len(made.index))
-        vectors[start:stop], values[there], index[there] = x.numpy(), made.side.values.numpy(), made.index.numpy()
+        there = slice(start, start + len(made.origin))
+        vectors[start:stop], values[there], origin[there] = x.numpy(), made.side.values.numpy(), made.origin.numpy()
         bounds[:, there] = torch.stack([made.side.size, made.side.length, made.side.residual]).numpy()
         start = stop
         if progress is not None:
             progress("gallery", start, count)
     if start != count or scaled is None:
         raise BadInput(f"The gallery was to hold {count:,} vectors, only {start:,} came; give the right number.")
-    for written in (vectors, values, index, bounds):
+    for written in (vectors, values, origin, bounds):
         written.flush()
     facts = {"count": count, "dim": dim, "scale": scaled[0], "turned": scaled[1], "chunk": CHUNK}
     (folder / "gallery.json").write_text(json.dumps(facts))

@@ -16,7 +16,7 @@ from torch import Tensor
 from faceloss.errors import BadInput
 from faceloss.matching.exact import least, pair_scores
 from faceloss.matching.gallery import Gallery, gallery, opened, shared
-from faceloss.matching.screen import Screened, best_scale, candidates, fastest, screened, side
+from faceloss.matching.screen import Screened, best_scale, candidates, fastest, screened
 from faceloss.matching.vectors import unit, whose
 from faceloss.matching.workers import Arrays, each, flat, whole
 
@@ -27,13 +27,13 @@ ROWS, COLUMNS = 512, 2048
 
 class Nearest(NamedTuple):
     scores: NDArray[np.float32]  # [P,k] falling; -inf where there are fewer than k
-    index: NDArray[np.int64]  # [P,k] row of the gallery; -1 where there are fewer
+    rows: NDArray[np.int64]  # [P,k] of the gallery; -1 where there are fewer
 
     def merge(self, row: NDArray[np.int64], score: NDArray[np.float32], index: NDArray[np.int64]) -> "Nearest":
         """With new pairs (row, index) among them."""
         probes, k = self.scores.shape
         rows = np.concatenate([np.repeat(np.arange(probes), k), row])
-        scores, indices = np.concatenate([self.scores.ravel(), score]), np.concatenate([self.index.ravel(), index])
+        scores, indices = np.concatenate([self.scores.ravel(), score]), np.concatenate([self.rows.ravel(), index])
         order = np.lexsort((indices, -scores, rows))
         rows = rows[order]
         place = np.arange(len(rows)) - np.searchsorted(rows, rows)
@@ -70,36 +70,42 @@ def search_chunk(arrays: Arrays, task: Task) -> tuple[NDArray[np.int64], NDArray
     theirs = opened(arrays, task.source).chunk(
         task.start, task.stop, task.facts[0], task.scaled, probes.vectors.device.type
     )
-    labels = arrays["labels"][task.start : task.stop] if "labels" in arrays else torch.zeros(1).expand(len(theirs.index))
+    labels = (
+        arrays["labels"][task.start : task.stop] if "labels" in arrays else torch.zeros(1).expand(len(theirs.origin))
+    )
     bar = torch.from_numpy(task.bar).to(mine.device)
     found = []
-    for first in range(0, len(probes.index), ROWS):
+    for first in range(0, len(probes.origin), ROWS):
         left = probes.part(slice(first, first + ROWS))
-        real = left.index >= 0
-        whom = torch.where(real, mine[left.index], -1)
-        bars = torch.where(real, bar[left.index], torch.inf)
+        real = left.origin >= 0
+        whom = torch.where(real, mine[left.origin], -1)
+        bars = torch.where(real, bar[left.origin], torch.inf)
         out = None
-        for start in range(0, len(theirs.index), COLUMNS):
+        for start in range(0, len(theirs.origin), COLUMNS):
             right = theirs.part(slice(start, start + COLUMNS))
-            who = torch.where(right.index >= 0, labels[right.index], -2)
+            who = torch.where(right.origin >= 0, labels[right.origin], -2)
 
-            def other(row: Tensor, column: Tensor, who: Tensor = who, whom: Tensor = whom) -> Tensor:
-                return (who[column] >= 0) & (who[column] != whom[row])
+            def other(
+                row: Tensor, column: Tensor, who: Tensor = who, whom: Tensor = whom, real: Tensor = real
+            ) -> Tensor:
+                return (who[column] >= 0) & (who[column] != whom[row]) & real[row]
 
             if start == 0 and bool(torch.isinf(bars[real]).any()):
                 bars = torch.where(real, torch.maximum(bars, first_bar(left, right, task.k, other)), torch.inf)
-            if out is None or out.shape[1] != len(right.index):
+            if out is None or out.shape[1] != len(right.origin):
                 out = left.side.block(right.side)
-            row, column = candidates(left, right, least(bars), lambda i, j, other=other, real=real: other(i, j) & real[i], out)  # type: ignore[misc]
+            row, column = candidates(left, right, least(bars), other, out)
             if len(row):
-                i, j = left.index[row], right.index[column]
+                i, j = left.origin[row], right.origin[column]
                 score = pair_scores(probes.vectors, i, right.vectors, j)
+                if task.k == 1:
+                    bars.scatter_reduce_(0, row, score, "amax")
                 keep = score >= bars[row]
                 found.append((i[keep], score[keep], j[keep] + task.start))
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
-    row, score, index = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
-    return row, score, index
+    rows, scores, places = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
+    return rows, scores, places
 
 
 def nearest(
@@ -114,7 +120,7 @@ def nearest(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Nearest:
-    """The ``k`` largest scores of each probe [P,D] with the vectors of the gallery ``others`` [G,D], and where they are.
+    """The ``k`` largest scores of each probe [P,D] with vectors of the gallery ``others`` [G,D], and where they are.
 
     With both labels ([P] and [G] whole numbers), among vectors of other labels only. Memory: the probes, k pairs each,
     and one chunk of the gallery, which may be a file (``gallery.open_gallery``).

@@ -19,15 +19,16 @@ from torch import Tensor
 
 from faceloss.errors import BadInput
 from faceloss.matching.exact import least, pair_scores
-from faceloss.matching.workers import Arrays, each, flat, whole
 from faceloss.matching.screen import FEW, KINDS, Screened, bound, candidates, rates, screened, side
+from faceloss.matching.workers import Arrays, each, flat, whole
 
 Progress = Callable[[str, int, int], None]
 
 ROWS, COLUMNS = 512, 2048  # 4 MiB of numbers a block
 SAMPLED = (1024, 2048)  # rows and columns of the sample
 PER_PAIR = 3e-9  # seconds to score one pair exactly, per dimension
-MOST = 50_000_000  # pairs that are kept
+MOST = 20_000_000  # pairs that are kept
+MATES = 2**20  # genuine pairs scored at a time
 
 
 class Largest(NamedTuple):
@@ -110,19 +111,19 @@ def search_rows(arrays: Arrays, task: Task) -> Found:
     faces, labels, start = whole("faces", arrays, task.facts), arrays["labels"], task.start
     tops = Tops(task.k, task.bar)
     mine = faces.part(slice(start, task.stop))
-    who = labels[mine.index]
+    who = labels[mine.origin]
     out = mine.side.block(faces.side.part(slice(0, COLUMNS)))
-    for first in range(start - start % COLUMNS, len(faces.index), COLUMNS):
+    for first in range(start - start % COLUMNS, len(faces.origin), COLUMNS):
         theirs = faces.part(slice(first, first + COLUMNS))
         floor = least(torch.nextafter(torch.tensor(tops.bar), torch.tensor(torch.inf))).to(out.device)
 
         def impostor(row: Tensor, column: Tensor, first: int = first, theirs: Screened = theirs) -> Tensor:
-            real = (theirs.index[column] >= 0) & (column + first > row + start)  # the partner's row has the others
-            return real & (who[row] != labels[theirs.index[column]])
+            real = (theirs.origin[column] >= 0) & (column + first > row + start)  # the partner's row has the others
+            return real & (who[row] != labels[theirs.origin[column]])
 
-        row, column = candidates(mine, theirs, floor.expand(len(mine.index)), impostor, out)
+        row, column = candidates(mine, theirs, floor.expand(len(mine.origin)), impostor, out)
         if len(row):
-            i, j = mine.index[row], theirs.index[column]
+            i, j = mine.origin[row], theirs.origin[column]
             tops.add(pair_scores(faces.vectors, i, faces.vectors, j), i, j)
     return tops.found()
 
@@ -189,7 +190,7 @@ def largest(
     arrays, facts = flat("faces", screened(kind, vectors))
     arrays["labels"] = whose
     for tops in (Tops(k, bar), Tops(k)):
-        starts = range(0, len(arrays["faces.index"]), ROWS)
+        starts = range(0, len(arrays["faces.origin"]), ROWS)
         tasks = (Task(facts, start, start + ROWS, k, tops.bar) for start in starts)
         for done, found in enumerate(each(search_rows, arrays, tasks, workers)):
             tops.merge(found)
@@ -201,3 +202,27 @@ def largest(
     first, second = np.minimum(first, second), np.maximum(first, second)
     place = np.lexsort((second, first, -score))
     return Largest(tops.bar, score[place], first[place], second[place], impostors, kind)
+
+
+def genuine(
+    embeddings: NDArray[np.float32], labels: NDArray[np.int64], progress: Progress | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores [G] of all genuine pairs, and the first image of each."""
+    vectors = torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32))
+    order = np.argsort(labels, kind="stable")
+    after = np.searchsorted(labels[order], labels[order], "right") - np.arange(len(labels)) - 1  # mates still to come
+    ends = np.cumsum(after)
+    found, firsts, start = [np.empty(0, np.float32)], [np.empty(0, np.int64)], 0
+    while start < len(labels):
+        stop = max(start + 1, int(np.searchsorted(ends, (ends[start - 1] if start else 0) + MATES, "right")))
+        here = after[start:stop]
+        place = np.repeat(np.arange(start, stop), here)
+        step = np.arange(len(place)) - np.repeat(np.cumsum(here) - here, here) + 1
+        first, second = order[place], order[place + step]
+        both = (torch.from_numpy(side) for side in (first, second))
+        found.append(pair_scores(vectors, next(both), vectors, next(both)).numpy())
+        firsts.append(first)
+        start = stop
+        if progress is not None:
+            progress("genuine pairs", start, len(labels))
+    return np.concatenate(found), np.concatenate(firsts)

@@ -42,10 +42,14 @@ def mate_scores(probes: Tensor, labels: Tensor, others: Tensor, other_labels: Te
     start = 0
     while start < len(probes):
         before = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(torch.searchsorted(ends, torch.tensor(before + MATES, device=ends.device), right=True)))
+        stop = max(
+            start + 1, int(torch.searchsorted(ends, torch.tensor(before + MATES, device=ends.device), right=True))
+        )
         counts = (high - low)[start:stop]
         row = torch.repeat_interleave(torch.arange(start, stop, device=probes.device), counts)
-        step = torch.arange(len(row), device=probes.device) - torch.repeat_interleave(torch.cumsum(counts, 0) - counts, counts)
+        step = torch.arange(len(row), device=probes.device) - torch.repeat_interleave(
+            torch.cumsum(counts, 0) - counts, counts
+        )
         column = order[low[row] + step]
         if itself:
             row, column = row[row != column], column[row != column]
@@ -59,11 +63,11 @@ def ahead(
 ) -> Tensor:
     """[n] how many vectors of ``right`` score at least ``bar`` [n] (float32) with each of ``left``; ``other(row,
     column)`` says which pairs count."""
-    counts = torch.zeros(len(left.index), dtype=torch.int64, device=bar.device)
+    counts = torch.zeros(len(left.origin), dtype=torch.int64, device=bar.device)
     floor = least(bar)
 
     def settle(row: Tensor, column: Tensor) -> None:
-        score = pair_scores(left.vectors, left.index[row], right.vectors, right.index[column])
+        score = pair_scores(left.vectors, left.origin[row], right.vectors, right.origin[column])
         counts.add_(torch.bincount(row[score >= bar[row]], minlength=len(counts)))
 
     rows = torch.arange(len(bar), device=bar.device)  # those still to be counted
@@ -78,7 +82,7 @@ def ahead(
         keep = other(at, group * GROUP + offset)
         at, group, offset = at[keep], group[keep], offset[keep]
         sure = block[at, group, offset] >= high[at, group]
-        many |= torch.bincount(at[~sure], minlength=len(bar)) > FEW * len(right.index)
+        many |= torch.bincount(at[~sure], minlength=len(bar)) > FEW * len(right.origin)
         now = ~many[at]
         counts += torch.bincount(at[now & sure], minlength=len(counts))
         settle(at[now & ~sure], (group * GROUP + offset)[now & ~sure])
@@ -86,23 +90,18 @@ def ahead(
     for kind in ("float32", "float64"):
         if not len(rows):
             break
-        x, y = side(kind, left.vectors[left.index[rows]]), right.finer(kind)
-        block = product(x, y)[: len(rows)]
+        x, y = side(kind, left.vectors[left.origin[rows]]).part(slice(0, len(rows))), right.finer(kind)
+        block = product(x, y)
         # Neither side has residuals, so the limits are the same for all columns.
-        low, high = (limit[: len(rows), :1] for limit in limits(x, y, _filled(floor[rows], len(x.values))))
-        counted = other(rows[:, None], torch.arange(len(right.index), device=bar.device)[None])  # [n,m]
+        low, high = (limit[:, :1] for limit in limits(x, y, floor[rows]))
+        counted = other(rows[:, None], torch.arange(len(right.origin), device=bar.device)[None])  # [n,m]
         unsure = (block >= low) & (block < high) & counted
-        many = (unsure.sum(1) > FEW * len(right.index)) & (kind == "float32")
+        many = (unsure.sum(1) > FEW * len(right.origin)) & (kind == "float32")
         at, column = (unsure & ~many[:, None]).nonzero(as_tuple=True)
         counts[rows] += torch.where(many, 0, ((block >= high) & counted).sum(1))
         settle(rows[at], column)
         rows = rows[many]
     return counts
-
-
-def _filled(floor: Tensor, n: int) -> Tensor:
-    """Padding never reaches its floor."""
-    return torch.nn.functional.pad(floor, (0, n - len(floor)), value=torch.inf)
 
 
 class Task(NamedTuple):
@@ -124,21 +123,21 @@ def count_chunk(arrays: Arrays, task: Task) -> NDArray[np.int64]:
     labels = arrays["labels"][task.start : task.stop]
     counts = torch.zeros(len(bar), dtype=torch.int64, device=bar.device)
     out = None
-    for start in range(0, len(theirs.index), COLUMNS):
+    for start in range(0, len(theirs.origin), COLUMNS):
         right = theirs.part(slice(start, start + COLUMNS))
-        who = torch.where(right.index >= 0, labels[right.index], -1)
-        for first in range(0, len(probes.index), ROWS):
+        who = torch.where(right.origin >= 0, labels[right.origin], -1)
+        for first in range(0, len(probes.origin), ROWS):
             left = probes.part(slice(first, first + ROWS))
-            real = left.index >= 0
-            whom = torch.where(real, mine[left.index], -1)
-            bars = torch.where(real, bar[left.index], torch.inf)
+            real = left.origin >= 0
+            whom = torch.where(real, mine[left.origin], -1)
+            bars = torch.where(real, bar[left.origin], torch.inf)
 
             def other(row: Tensor, column: Tensor, who: Tensor = who, whom: Tensor = whom) -> Tensor:
                 return (who[column] >= 0) & (who[column] != whom[row])
 
-            if out is None or out.shape != (len(left.index), len(right.index)):
+            if out is None or out.shape != (len(left.origin), len(right.origin)):
                 out = left.side.block(right.side)
-            counts.index_add_(0, left.index[real], ahead(left, right, bars, other, out)[real])
+            counts.index_add_(0, left.origin[real], ahead(left, right, bars, other, out)[real])
     return counts.cpu().numpy()
 
 
@@ -236,7 +235,9 @@ def ranks_among(
     if len(y) != len(x):
         raise BadInput(f"There are {len(x)} probes and {len(y)} mates; give one mate for each probe.")
     if not sizes or sorted(set(sizes)) != list(sizes) or not 0 < sizes[0] <= sizes[-1] <= len(source):
-        raise BadInput(f"The numbers of distractors are {list(sizes)}; they must rise, from 1 to {len(source):,} at most.")
+        raise BadInput(
+            f"The numbers of distractors are {list(sizes)}; they must rise, from 1 to {len(source):,} at most."
+        )
     every = torch.arange(len(x), device=device)
     nobody = torch.full((len(source),), len(x), device=device)
     counts = count_ahead(

@@ -103,9 +103,7 @@ def best_scale(
     return min(found)[1:] if found else (1.0, turns[0])
 
 
-def side(
-    kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = None, size: Tensor | None = None
-) -> Side:
+def side(kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = None, size: Tensor | None = None) -> Side:
     """The side of ``vectors`` [N,D] float32; ``scaled`` gives (scale, turned) of int8 instead of looking for the best,
     ``size`` the norms of float32 or float64.
 
@@ -144,20 +142,20 @@ class Screened(NamedTuple):
     """A side, and the vectors that it stands for."""
 
     side: Side
-    index: Tensor  # [n] row of ``vectors`` behind each row of the side; -1 for padding
+    origin: Tensor  # [n] row of ``vectors`` behind each row of the side; -1 for padding
     vectors: Tensor  # [N,D] float32
-    straight: bool  # the index only counts up
+    straight: bool  # the origin only counts up
 
     def part(self, rows: slice) -> "Screened":
-        return self._replace(side=self.side.part(rows), index=self.index[rows])
+        return self._replace(side=self.side.part(rows), origin=self.origin[rows])
 
     def finer(self, kind: str) -> Side:
         """The same rows in ``kind``."""
-        first = int(self.index[0])
-        if self.straight and first + len(self.index) <= len(self.vectors):
-            rows = self.vectors[first : first + len(self.index)]
+        first = int(self.origin[0])
+        if self.straight and first + len(self.origin) <= len(self.vectors):
+            rows = self.vectors[first : first + len(self.origin)]
         else:
-            rows = self.vectors[self.index.clamp(min=0)]
+            rows = self.vectors[self.origin.clamp(min=0)]
         return side(kind, rows, size=self.side.size)
 
 
@@ -200,8 +198,8 @@ def bound(left: Side, right: Side) -> Tensor:
 
 
 def limits(left: Side, right: Side, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """[n,m/64] or [n,1] each: a product below the first is surely below ``floor`` [n] (real inner products), one at or above
-    the second surely at or above it."""
+    """[n,m/64] or [n,1] each: a product below the first is surely below ``floor`` [n] (real inner products), one at or
+    above the second surely at or above it."""
     off, unit = bound(left, right), left.scale * right.scale
     beyond = 4 * left.size.max() * right.size.max()  # no product and no bound is so large
     floor = torch.minimum(torch.maximum(floor, -beyond), beyond)[:, None]
@@ -225,7 +223,11 @@ def reaching(block: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def candidates(
-    left: Screened, right: Screened, floor: Tensor, allowed: Callable[[Tensor, Tensor], Tensor], out: Tensor | None = None
+    left: Screened,
+    right: Screened,
+    floor: Tensor,
+    allowed: Callable[[Tensor, Tensor], Tensor],
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Row and column of every allowed pair of a block whose inner product may reach ``floor`` [n].
 

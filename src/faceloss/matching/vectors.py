@@ -60,5 +60,7 @@ def whose(labels: ArrayLike, n: int, what: str = "identities") -> Tensor:
     """[n] int64."""
     array = np.asarray(labels)
     if array.shape != (n,) or array.dtype.kind not in "iu":
-        raise BadInput(f"The {what} have shape {array.shape} and type {array.dtype}; give a whole number per image, {n}.")
+        raise BadInput(
+            f"The {what} have shape {array.shape} and type {array.dtype}; give a whole number per image, {n}."
+        )
     return torch.from_numpy(array.astype(np.int64))

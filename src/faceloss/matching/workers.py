@@ -30,17 +30,17 @@ def flat(name: str, screened: Screened) -> tuple[Arrays, tuple[str, float, bool]
     """The arrays of ``screened`` under names that begin with ``name``, and what is left of it; ``whole`` undoes it."""
     one = screened.side
     parts = {"values": one.values, "size": one.size, "length": one.length, "residual": one.residual}
-    parts |= {"index": screened.index, "vectors": screened.vectors}
+    parts |= {"origin": screened.origin, "vectors": screened.vectors}
     return {f"{name}.{part}": values for part, values in parts.items()}, (one.kind, one.scale, one.turned)
 
 
 def whole(name: str, arrays: Arrays, facts: tuple[str, float, bool]) -> Screened:
-    values, size, length, residual, index, vectors = (
-        arrays[f"{name}.{part}"] for part in ("values", "size", "length", "residual", "index", "vectors")
+    values, size, length, residual, origin, vectors = (
+        arrays[f"{name}.{part}"] for part in ("values", "size", "length", "residual", "origin", "vectors")
     )
     kind, scale, turned = facts
     side = Side(kind, values, scale, turned, size, length, residual)
-    return Screened(side, index, vectors, kind in ("float32", "float64"))
+    return Screened(side, origin, vectors, kind in ("float32", "float64"))
 
 
 def _open(folder: str, names: Mapping[str, bool]) -> None:
