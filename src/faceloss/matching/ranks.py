@@ -58,50 +58,77 @@ def mate_scores(probes: Tensor, labels: Tensor, others: Tensor, other_labels: Te
     return best
 
 
-def ahead(
-    left: Screened, right: Screened, bar: Tensor, other: Callable[[Tensor, Tensor], Tensor], out: Tensor | None = None
-) -> Tensor:
+def ahead(left: Screened, right: Screened, bar: Tensor, other: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """[n] how many vectors of ``right`` score at least ``bar`` [n] (float32) with each of ``left``; ``other(row,
-    column)`` says which pairs count."""
-    counts = torch.zeros(len(left.origin), dtype=torch.int64, device=bar.device)
-    floor = least(bar)
+    column)`` says which pairs count.
 
-    def settle(row: Tensor, column: Tensor) -> None:
-        score = pair_scores(left.vectors, left.origin[row], right.vectors, right.origin[column])
-        counts.add_(torch.bincount(row[score >= bar[row]], minlength=len(counts)))
-
-    rows = torch.arange(len(bar), device=bar.device)  # those still to be counted
+    Rows whose bar lies deep among the others have too many pairs near it for the coarse product; they are counted in
+    float32, and those with too many copies of one vector there in float64.
+    """
+    counts = torch.zeros(len(bar), dtype=torch.int64, device=bar.device)
+    easy = torch.zeros(len(bar), dtype=torch.bool, device=bar.device)
     if left.side.kind not in ("float32", "float64"):
-        block = product(left.side, right.side, out).view(len(bar), -1, GROUP)
-        low, high = (limit.expand(block.shape[:2]) for limit in limits(left.side, right.side, floor))
-        hit = block.amax(2) >= low  # [n,m/64]
-        many = hit.sum(1) > hit.shape[1] // 2
-        at, group = (hit & ~many[:, None]).nonzero(as_tuple=True)
-        which, offset = (block[at, group] >= low[at, group, None]).nonzero(as_tuple=True)
-        at, group = at[which], group[which]
-        keep = other(at, group * GROUP + offset)
-        at, group, offset = at[keep], group[keep], offset[keep]
-        sure = block[at, group, offset] >= high[at, group]
-        many |= torch.bincount(at[~sure], minlength=len(bar)) > FEW * len(right.origin)
-        now = ~many[at]
-        counts += torch.bincount(at[now & sure], minlength=len(counts))
-        settle(at[now & ~sure], (group * GROUP + offset)[now & ~sure])
-        rows = rows[many]
+        easy = _count_easy(left, right, bar, other, counts)
     for kind in ("float32", "float64"):
-        if not len(rows):
-            break
-        x, y = side(kind, left.vectors[left.origin[rows]]).part(slice(0, len(rows))), right.finer(kind)
-        block = product(x, y)
-        # Neither side has residuals, so the limits are the same for all columns.
-        low, high = (limit[:, :1] for limit in limits(x, y, floor[rows]))
-        counted = other(rows[:, None], torch.arange(len(right.origin), device=bar.device)[None])  # [n,m]
-        unsure = (block >= low) & (block < high) & counted
-        many = (unsure.sum(1) > FEW * len(right.origin)) & (kind == "float32")
-        at, column = (unsure & ~many[:, None]).nonzero(as_tuple=True)
-        counts[rows] += torch.where(many, 0, ((block >= high) & counted).sum(1))
-        settle(rows[at], column)
-        rows = rows[many]
+        rows = (~easy).nonzero()[:, 0]
+        if len(rows):
+            counts[rows], easy[rows] = _count_all(kind, left, right, bar, other, rows)
     return counts
+
+
+def _exactly(left: Screened, right: Screened, bar: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """[n] how many of the pairs score at least the bar of their row."""
+    score = pair_scores(left.vectors, left.origin[row], right.vectors, right.origin[column])
+    return torch.bincount(row[score >= bar[row]], minlength=len(bar))
+
+
+def _count_easy(
+    left: Screened, right: Screened, bar: Tensor, other: Callable[[Tensor, Tensor], Tensor], counts: Tensor
+) -> Tensor:
+    """Add to ``counts`` [n] by the coarse product; which rows were few enough to be counted so."""
+    easy = torch.ones(len(bar), dtype=torch.bool, device=bar.device)
+    low, high = limits(left.side, right.side, least(bar))
+    low, high = (limit.expand(-1, len(right.origin) // GROUP) for limit in (low, high))
+    out = left.side.block(right.side.part(slice(0, COLUMNS)))
+    for start in range(0, len(right.origin), COLUMNS):
+        part = right.side.part(slice(start, start + COLUMNS))
+        block = product(left.side, part, out).view(len(bar), -1, GROUP)
+        near, sure = (limit[:, start // GROUP :][:, : block.shape[1]] for limit in (low, high))
+        hit = block.amax(2) >= near  # [n,m/64]
+        easy &= hit.sum(1) <= hit.shape[1] // 2
+        row, group = (hit & easy[:, None]).nonzero(as_tuple=True)
+        which, offset = (block[row, group] >= near[row, group, None]).nonzero(as_tuple=True)
+        row, group = row[which], group[which]
+        keep = other(row, start + group * GROUP + offset)
+        row, group, offset = row[keep], group[keep], offset[keep]
+        certain = block[row, group, offset] >= sure[row, group]
+        easy &= torch.bincount(row[~certain], minlength=len(bar)) <= FEW * block.shape[1] * GROUP
+        counts += torch.bincount(row[certain], minlength=len(bar))
+        close = ~certain & easy[row]
+        counts += _exactly(left, right, bar, row[close], (start + group * GROUP + offset)[close])
+    return easy
+
+
+def _count_all(
+    kind: str, left: Screened, right: Screened, bar: Tensor, other: Callable[[Tensor, Tensor], Tensor], rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Counts of ``rows`` [h] by a product in ``kind``, and which of them were few enough."""
+    counts = torch.zeros(len(bar), dtype=torch.int64, device=bar.device)
+    easy = torch.ones(len(bar), dtype=torch.bool, device=bar.device)
+    x = side(kind, left.vectors[left.origin[rows]]).part(slice(0, len(rows)))
+    floor = least(bar[rows])
+    for start in range(0, len(right.origin), COLUMNS):
+        part = right.part(slice(start, start + COLUMNS))
+        y = part.finer(kind)
+        block = product(x, y)
+        low, high = limits(x, y, floor)  # [h,1]: neither side has residuals
+        counted = other(rows[:, None], torch.arange(start, start + len(part.origin), device=bar.device)[None])
+        unsure = (block >= low) & (block < high) & counted
+        easy[rows] &= (unsure.sum(1) <= FEW * len(part.origin)) | (kind == "float64")
+        row, column = (unsure & easy[rows, None]).nonzero(as_tuple=True)
+        counts[rows] += ((block >= high) & counted).sum(1)
+        counts += _exactly(left, part, bar, rows[row], column)
+    return counts[rows], easy[rows]
 
 
 class Task(NamedTuple):
@@ -121,23 +148,18 @@ def count_chunk(arrays: Arrays, task: Task) -> NDArray[np.int64]:
         task.start, task.stop, task.facts[0], task.scaled, probes.vectors.device.type
     )
     labels = arrays["labels"][task.start : task.stop]
+    who = torch.where(theirs.origin >= 0, labels[theirs.origin], -1)
     counts = torch.zeros(len(bar), dtype=torch.int64, device=bar.device)
-    out = None
-    for start in range(0, len(theirs.origin), COLUMNS):
-        right = theirs.part(slice(start, start + COLUMNS))
-        who = torch.where(right.origin >= 0, labels[right.origin], -1)
-        for first in range(0, len(probes.origin), ROWS):
-            left = probes.part(slice(first, first + ROWS))
-            real = left.origin >= 0
-            whom = torch.where(real, mine[left.origin], -1)
-            bars = torch.where(real, bar[left.origin], torch.inf)
+    for first in range(0, len(probes.origin), ROWS):
+        left = probes.part(slice(first, first + ROWS))
+        real = left.origin >= 0
+        whom = torch.where(real, mine[left.origin], -1)
 
-            def other(row: Tensor, column: Tensor, who: Tensor = who, whom: Tensor = whom) -> Tensor:
-                return (who[column] >= 0) & (who[column] != whom[row])
+        def other(row: Tensor, column: Tensor, whom: Tensor = whom) -> Tensor:
+            return (who[column] >= 0) & (who[column] != whom[row])
 
-            if out is None or out.shape != (len(left.origin), len(right.origin)):
-                out = left.side.block(right.side)
-            counts.index_add_(0, left.origin[real], ahead(left, right, bars, other, out)[real])
+        found = ahead(left, theirs, torch.where(real, bar[left.origin], torch.inf), other)
+        counts.index_add_(0, left.origin[real], found[real])
     return counts.cpu().numpy()
 
 
