@@ -47,10 +47,25 @@ def test_a_prepared_gallery_is_not_quantized_again(make_set, small_blocks, tmp_p
     made = prepare(iter([e[50:]]), 650, 40, tmp_path)
     whole = made.chunk(256, 512, "int8", None, "cpu")
     assert (whole.vectors.numpy() == np.load(tmp_path / "vectors.npy")[256:512]).all()
-    assert sorted(whole.origin.tolist()) == list(range(256))
-    assert (np.diff(whole.side.residual) >= 0).all()
+    assert whole.origin.tolist() == list(range(256))
     monkeypatch.setattr(galleries, "screened", None)  # would fail
+    with pytest.raises(TypeError):
+        made.chunk(3, 200, "int8", made.scaled("int8"), "cpu")  # not at a multiple of 64
+    whole = made.chunk(512, 650, "int8", None, "cpu")
+    assert whole.origin.tolist() == [*range(138), *[-1] * 54]
     nearest.nearest(e[:50], made)
+
+
+def test_quantized_beforehand(make_set, small_blocks):
+    e, _ = make_set("generic", 700, 40)
+    made = galleries.quantized(3 * e[50:])
+    assert made.prepared is not None
+    assert same(nearest.nearest(e[:50], made, 3), nearest.nearest(e[:50], 3 * e[50:], 3))
+    sizes = [10, 64, 300, 640]
+    wanted = ranks.ranks_among(e[:50], e[1:51], 3 * e[50:], sizes)
+    assert (ranks.ranks_among(e[:50], e[1:51], made, sizes) == wanted).all()
+    with pytest.raises(BadInput, match="1 of 650 gallery vectors are zero"):
+        galleries.quantized(np.where(np.arange(650)[:, None] == 5, 0, e[50:]))
 
 
 def test_the_last_chunk_may_be_short(make_set, small_blocks, tmp_path):

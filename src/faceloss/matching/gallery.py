@@ -4,10 +4,9 @@ A gallery need not fit into memory: it is gone through in chunks, each read once
 numbers, too, which are a quarter of the bytes; of the float32 vectors only those of pairs near a decision are read.
 
     folder/vectors.npy   [N,D] float32 of unit length
-    folder/values.npy    [n,d] int8, each chunk padded to a multiple of 64 rows and in the order of its residuals
-    folder/origin.npy    [n] row of vectors.npy, -1 for padding
+    folder/values.npy    [n,d] int8, padded with zeros to multiples of 64
     folder/bounds.npy    [3,n] float64: size, length, residual
-    folder/gallery.json  count, dim, scale, turned, chunk
+    folder/gallery.json  count, dim, scale, turned
 
 With P probes a search takes max(bytes / reading rate, 2 P N D / product rate): one that reads 1 GB/s at 400 G int8
 operations a second is bound by its products from 200 probes on.
@@ -25,7 +24,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from faceloss.errors import BadInput
-from faceloss.matching.screen import GROUP, Screened, Side, best_scale, screened
+from faceloss.matching.screen import GROUP, Screened, Side, best_scale, screened, side
 from faceloss.matching.vectors import checked, mapped, unit
 from faceloss.matching.workers import Arrays
 
@@ -40,7 +39,7 @@ class Gallery:
 
     vectors: Tensor  # [N,D] float32, maybe mapped from a file
     normalized: bool  # of length 1 already
-    prepared: Screened | None = None  # of all chunks, mapped from files
+    prepared: Side | None = None  # int8, in the order of the vectors
     path: Path | None = None  # where another process finds it
 
     @property
@@ -62,7 +61,7 @@ class Gallery:
     def scaled(self, kind: str) -> tuple[float, bool]:
         """The scale of int8 values, and whether they are turned."""
         if self.prepared is not None:
-            return self.prepared.side.scale, self.prepared.side.turned
+            return self.prepared.scale, self.prepared.turned
         if kind != "int8":
             return 1.0, False
         some = unit(self.vectors[:: max(1, len(self) // 1024)][:1024], "gallery vectors")
@@ -70,15 +69,10 @@ class Gallery:
 
     def chunk(self, start: int, stop: int, kind: str, scaled: tuple[float, bool] | None, device: str) -> Screened:
         """The vectors from ``start`` to ``stop``; ``origin`` counts from ``start``."""
-        if (
-            self.prepared is not None
-            and kind == "int8"
-            and start % CHUNK == 0
-            and stop == min(start + CHUNK, len(self))
-        ):
-            first = start // CHUNK * (CHUNK + -CHUNK % GROUP)
-            part = self.prepared.part(slice(first, first + stop - start + -(stop - start) % GROUP))
-            return part._replace(vectors=self.vectors[start:stop])
+        if self.prepared is not None and kind == "int8" and start % GROUP == 0:
+            part = self.prepared.part(slice(start, stop + -stop % GROUP))
+            origin = torch.arange(len(part.values))
+            return Screened(part, torch.where(origin < stop - start, origin, -1), self.vectors[start:stop], True)
         rows = self.vectors[start:stop] if self.normalized else self.unit(start, stop)
         made = screened(kind, rows.to(device), scaled, sort=False)
         size = made.side.size[made.origin >= 0]
@@ -97,6 +91,13 @@ def gallery(vectors: ArrayLike | Tensor | Gallery, *, normalized: bool = False) 
     return Gallery(x, normalized)
 
 
+def quantized(vectors: ArrayLike | Tensor | Gallery) -> Gallery:
+    """A gallery in memory with its int8 numbers made beforehand: a quarter more memory, for more than one search."""
+    source = gallery(vectors)
+    x = (checked if source.normalized else unit)(source.vectors, "gallery vectors")
+    return Gallery(x, True, side("int8", x, gallery(x, normalized=True).scaled("int8")))
+
+
 def open_gallery(path: str | Path) -> Gallery:
     """The embeddings of an .npy file, or a folder written by ``prepare``; nothing is read yet."""
     path = Path(path)
@@ -105,19 +106,16 @@ def open_gallery(path: str | Path) -> Gallery:
     try:
         facts = json.loads((path / "gallery.json").read_text())
         scale, turned = float(facts["scale"]), bool(facts["turned"])
-        chunk, count, dim = int(facts["chunk"]), int(facts["count"]), int(facts["dim"])
+        count, dim = int(facts["count"]), int(facts["dim"])
     except (OSError, ValueError, KeyError, TypeError) as reason:
         raise BadInput(f"{path} is no prepared gallery ({reason}); give an .npy file, or prepare it anew.") from None
-    vectors, values, origin, bounds = (
-        mapped(path / f"{name}.npy") for name in ("vectors", "values", "origin", "bounds")
-    )
+    vectors, values, bounds = (mapped(path / f"{name}.npy") for name in ("vectors", "values", "bounds"))
     rows = count + -count % GROUP
-    shapes = (tuple(vectors.shape), tuple(values.shape), tuple(origin.shape), tuple(bounds.shape))
-    wanted = ((count, dim), (rows, dim + -dim % GROUP), (rows,), (3, rows))
-    if shapes != wanted or chunk != CHUNK:
+    shapes = (tuple(vectors.shape), tuple(values.shape), tuple(bounds.shape))
+    wanted = ((count, dim), (rows, dim + -dim % GROUP), (3, rows))
+    if shapes != wanted:
         raise BadInput(f"The arrays in {path} have shapes {shapes} instead of {wanted}; prepare the gallery anew.")
-    side = Side("int8", values, scale, turned, bounds[0], bounds[1], bounds[2])
-    return Gallery(vectors, True, Screened(side, origin, vectors, False), path)
+    return Gallery(vectors, True, Side("int8", values, scale, turned, bounds[0], bounds[1], bounds[2]), path)
 
 
 def prepare(
@@ -134,26 +132,26 @@ def prepare(
         return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
 
     vectors, values = array("vectors", np.float32, (count, dim)), array("values", np.int8, (rows, width))
-    origin, bounds = array("origin", np.int64, (rows,)), array("bounds", np.float64, (3, rows))
+    bounds = array("bounds", np.float64, (3, rows))
     scaled: tuple[float, bool] | None = None
     start = 0
     for x in _rechunked(parts, dim):
         stop = start + len(x)
         if stop > count:
             raise BadInput(f"The gallery was to hold {count:,} vectors, and more came; give the right number.")
-        scaled = scaled or best_scale(x)
-        made = screened("int8", x, scaled)
-        there = slice(start, start + len(made.origin))
-        vectors[start:stop], values[there], origin[there] = x.numpy(), made.side.values.numpy(), made.origin.numpy()
-        bounds[:, there] = torch.stack([made.side.size, made.side.length, made.side.residual]).numpy()
+        scaled = scaled or gallery(x, normalized=True).scaled("int8")
+        made = side("int8", x, scaled)
+        there = slice(start, start + len(made.values))
+        vectors[start:stop], values[there] = x.numpy(), made.values.numpy()
+        bounds[:, there] = torch.stack([made.size, made.length, made.residual]).numpy()
         start = stop
         if progress is not None:
             progress("gallery", start, count)
     if start != count or scaled is None:
         raise BadInput(f"The gallery was to hold {count:,} vectors, only {start:,} came; give the right number.")
-    for written in (vectors, values, origin, bounds):
+    for written in (vectors, values, bounds):
         written.flush()
-    facts = {"count": count, "dim": dim, "scale": scaled[0], "turned": scaled[1], "chunk": CHUNK}
+    facts = {"count": count, "dim": dim, "scale": scaled[0], "turned": scaled[1]}
     (folder / "gallery.json").write_text(json.dumps(facts))
     return open_gallery(folder)
 

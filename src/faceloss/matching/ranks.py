@@ -26,7 +26,7 @@ from faceloss.matching.workers import Arrays, each, flat, whole
 
 Progress = Callable[[str, int, int], None]
 
-ROWS, COLUMNS = 512, 2048
+ROWS, COLUMNS = 512, 4096
 MATES = 2**20  # pairs of mates at a time
 
 
@@ -117,8 +117,8 @@ def _count_all(
     easy = torch.ones(len(bar), dtype=torch.bool, device=bar.device)
     x = side(kind, left.vectors[left.origin[rows]]).part(slice(0, len(rows)))
     floor = least(bar[rows])
-    for start in range(0, len(right.origin), COLUMNS):
-        part = right.part(slice(start, start + COLUMNS))
+    for start in range(0, len(right.origin), 4 * COLUMNS):
+        part = right.part(slice(start, start + 4 * COLUMNS))
         y = part.finer(kind)
         block = product(x, y)
         low, high = limits(x, y, floor)  # [h,1]: neither side has residuals
