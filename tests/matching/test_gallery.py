@@ -56,11 +56,15 @@ def test_a_prepared_gallery_is_not_quantized_again(make_set, small_blocks, tmp_p
     nearest.nearest(e[:50], made)
 
 
-def test_quantized_beforehand(make_set, small_blocks):
+def test_quantized_beforehand(make_set, monkeypatch):
     e, _ = make_set("generic", 700, 40)
     made = galleries.quantized(3 * e[50:])
     assert made.prepared is not None
+    monkeypatch.setattr(galleries, "screened", None)  # would fail
+    assert same(nearest.nearest(e[:50], made, 3), nearest.nearest(e[:50], galleries.quantized(3 * e[50:]), 3))
+    monkeypatch.undo()
     assert same(nearest.nearest(e[:50], made, 3), nearest.nearest(e[:50], 3 * e[50:], 3))
+    monkeypatch.setattr(galleries, "CHUNK", 256)
     sizes = [10, 64, 300, 640]
     wanted = ranks.ranks_among(e[:50], e[1:51], 3 * e[50:], sizes)
     assert (ranks.ranks_among(e[:50], e[1:51], made, sizes) == wanted).all()

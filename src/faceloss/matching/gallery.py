@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -169,13 +170,32 @@ def _rechunked(parts: Iterator[ArrayLike], dim: int) -> Iterator[Tensor]:
         yield torch.cat(held)
 
 
-def shared(source: Gallery, arrays: Arrays) -> tuple[Path | None, bool]:
-    """What a task needs to open ``source`` in another process; one in memory goes into ``arrays``."""
-    if source.path is None:
-        arrays["gallery"] = source.vectors
-    return source.path, source.normalized
+class Source(NamedTuple):
+    """What a task needs to open a gallery, maybe in another process."""
+
+    path: Path | None
+    normalized: bool
+    made: tuple[float, bool] | None  # scale and turn of int8 numbers that came with it
 
 
-def opened(arrays: Arrays, source: tuple[Path | None, bool]) -> Gallery:
-    path, normalized = source
-    return gallery(arrays["gallery"], normalized=normalized) if path is None else open_gallery(path)
+def shared(source: Gallery, arrays: Arrays) -> Source:
+    """A gallery in memory goes into ``arrays``."""
+    if source.path is not None:
+        return Source(source.path, source.normalized, None)
+    arrays["gallery"] = source.vectors
+    if source.prepared is None:
+        return Source(None, source.normalized, None)
+    _, values, scale, turned, size, length, residual = source.prepared
+    arrays |= {"gallery.values": values, "gallery.bounds": torch.stack([size, length, residual])}
+    return Source(None, True, (scale, turned))
+
+
+def opened(arrays: Arrays, source: Source) -> Gallery:
+    """The gallery of :func:`shared`."""
+    if source.path is not None:
+        return open_gallery(source.path)
+    if source.made is None:
+        return gallery(arrays["gallery"], normalized=source.normalized)
+    bounds = arrays["gallery.bounds"]
+    made = Side("int8", arrays["gallery.values"], *source.made, bounds[0], bounds[1], bounds[2])
+    return Gallery(arrays["gallery"], True, made)

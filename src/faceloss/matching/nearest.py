@@ -5,7 +5,6 @@ what false alarms of open-set identification are counted by. Ties go to the vect
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +14,14 @@ from torch import Tensor
 
 from faceloss.errors import BadInput
 from faceloss.matching.exact import least, pair_scores
-from faceloss.matching.gallery import Gallery, gallery, opened, shared
+from faceloss.matching.gallery import Gallery, Source, gallery, opened, shared
 from faceloss.matching.screen import Screened, best_scale, candidates, fastest, screened
 from faceloss.matching.vectors import unit, whose
 from faceloss.matching.workers import Arrays, each, flat, whole
 
 Progress = Callable[[str, int, int], None]
 
-ROWS, COLUMNS = 512, 2048
+ROWS, COLUMNS = 512, 4096
 
 
 class Nearest(NamedTuple):
@@ -45,7 +44,7 @@ class Task(NamedTuple):
     """All probes against the gallery from ``start`` to ``stop``."""
 
     facts: tuple[str, float, bool]  # of the probes
-    source: tuple[Path | None, bool]
+    source: Source
     scaled: tuple[float, bool]
     start: int
     stop: int

@@ -9,7 +9,6 @@ by finer products and at last by the exact score.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from faceloss.errors import BadInput
 from faceloss.matching.exact import least, pair_scores
-from faceloss.matching.gallery import Gallery, gallery, opened, shared
+from faceloss.matching.gallery import Gallery, Source, gallery, opened, shared
 from faceloss.matching.screen import FEW, GROUP, Screened, best_scale, fastest, limits, product, screened, side
 from faceloss.matching.vectors import unit, whose
 from faceloss.matching.workers import Arrays, each, flat, whole
@@ -135,7 +134,7 @@ class Task(NamedTuple):
     """All probes against the gallery from ``start`` to ``stop``."""
 
     facts: tuple[str, float, bool]  # of the probes
-    source: tuple[Path | None, bool]
+    source: Source
     scaled: tuple[float, bool]
     start: int
     stop: int
