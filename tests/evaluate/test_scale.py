@@ -105,5 +105,15 @@ def test_refusals(faces):
         judge_matrix(e, labels, fars=[1e-3, 0])
     with pytest.raises(NotMeasurable, match=r"FAR 1e-07 needs 300,000,000 impostor pairs"):
         judge_matrix(e, labels, fars=[1e-8, 1e-7])
+    names = np.array([f"person {label}" for label in labels])
+    names[7] = ""
+    with pytest.raises(BadInput, match=r"1 of .* identities are empty"):
+        judge_matrix(e, names)
+    for bad, sentence in ((np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "zero vectors")):
+        broken = e.copy()
+        broken[3] = bad
+        for judge in (judge_matrix, judge_rank):
+            with pytest.raises(BadInput, match=sentence):
+                judge(broken, labels)
     with pytest.raises(NotMeasurable, match="0 genuine"):
         scale.verify_largest(e, np.arange(len(e)), len(e), [1e-3])
