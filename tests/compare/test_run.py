@@ -10,7 +10,8 @@ import torch
 from faceloss import nets
 from faceloss.compare.judge import judge, observe
 from faceloss.compare.prepare import prepare
-from faceloss.compare.run import build_state, embedder, execute, model
+from faceloss.compare.judge import embedder
+from faceloss.compare.run import build_state, execute, model
 from faceloss.compare.study import Competitor, Run, Study, competitors
 from faceloss.train import checkpoint
 from faceloss.train.loop import embed

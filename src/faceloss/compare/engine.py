@@ -17,8 +17,9 @@ from faceloss.compare.lock import locked
 from faceloss.compare.memory import refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
+from faceloss.compare.reward import usable
 from faceloss.compare.run import steps
-from faceloss.compare.study import Competitor, Run, Study, competitors, plan
+from faceloss.compare.study import Competitor, Run, Study, candidates, competitors, plan
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
 from faceloss.losses.shards import share
@@ -60,6 +61,7 @@ def compare(
         refuse_what_cannot_fit(study, len(bench.train.identities), ranks)
         rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
         _divisible(study, bench, rows, ranks)
+        _rewarded(rows, bench)
         runs = plan(study, rows, bench.digests)
         document = {"data": bench.records, "runs": [_planned(run) for run in runs]}
         write_atomically(out / "plan.json", json.dumps(document, indent=1).encode())
@@ -76,7 +78,9 @@ def compare(
         ranks.alone(lambda: [study.model_dump_json(), bench.digests, [run.id for run in todo]])
         if todo:
             together = partial(here, ranks=ranks) if ranks.size > 1 else partial(on_this_machine, workers=workers)
-            (engine or together)(todo, study, bench, out, Board(progress, len(runs), len(todo)))
+            board = Board(progress, len(runs), len(todo))
+            for wave in waves(todo):
+                (engine or together)(wave, study, bench, out, board)
         return assemble(out)
 
 
@@ -90,7 +94,15 @@ def _follow(out: Path, progress: Progress, ranks: Ranks) -> None:
     same_faces(bench, digests, study, "of process 0")
     rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
     runs = {run.id: run for run in plan(study, rows, bench.digests)}
-    here([runs[key] for key in wanted], study, bench, out, Board(progress, len(runs), len(wanted)), ranks=ranks)
+    board = Board(progress, len(runs), len(wanted))
+    for wave in waves([runs[key] for key in wanted]):
+        here(wave, study, bench, out, board, ranks=ranks)
+
+
+def waves(todo: list[Run]) -> list[list[Run]]:
+    """``todo`` in two parts, of which the second needs what the first leaves: runs that replay another's schedule."""
+    parts = [run for run in todo if not run.source], [run for run in todo if run.source]
+    return [part for part in parts if part]
 
 
 def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks) -> None:
@@ -105,6 +117,13 @@ def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks)
                 f"A batch of {smallest} images cannot be divided among {ranks.size} processes, at least two to each; "
                 f"raise the batch (--set batch={2 * ranks.size} or more) or start {max(1, smallest // 2)} or fewer."
             )
+
+
+def _rewarded(rows: list[Competitor], bench: Bench) -> None:
+    """See that there are faces to reward a search by."""
+    for row in rows:
+        if candidates(Run("", row, 0, row.source)) > 1 and (why := usable(bench.val)):
+            raise BadInput(f"{row.label}: {why}.")
 
 
 def read_study(out: Path) -> Study:

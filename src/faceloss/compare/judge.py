@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceloss.compare.prepare import Bench, Test
+from faceloss.compare.study import Study
 from faceloss.data.faces import Faces
 from faceloss.data.keys import generator
 from faceloss.errors import BadInput
 from faceloss.evaluate import Judged, hold_out, judge_closed_set, judge_matrix, judge_pairs, judge_rank
 from faceloss.evaluate.geometry import effective_rank, mean_cosine
-from faceloss.train.loop import Pixels
+from faceloss.train.loop import Pixels, embed
+from faceloss.train.state import State
 
 Embed = Callable[[Pixels], NDArray[np.float32]]
 OBSERVED = 1000  # validation images looked at after each epoch
@@ -27,6 +29,11 @@ class Verdicts(NamedTuple):
     curves: list[dict[str, Any]]
     influences: dict[str, NDArray[np.float64]]
     collapsed: str
+
+
+def embedder(state: State, study: Study) -> Embed:
+    """What is compared after training: the net's embeddings of crops, through the loss's projection if it has one."""
+    return lambda pixels: embed(state.net, pixels, study.recipe, project=state.loss.embed)
 
 
 def observe(embedder: Embed, val: Faces | None) -> dict[str, float]:

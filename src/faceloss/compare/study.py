@@ -39,6 +39,8 @@ class Competitor(NamedTuple):
     hyperparameters: dict[str, Any]  # those given, with a number where the scale was "auto"
     batches: str
     remarks: tuple[str, ...] = ()  # sentences on what cannot work as meant
+    times: int = 1  # trained for as many times the recipe's epochs
+    source: str = ""  # label of the row whose schedule it replays
 
 
 class Run(NamedTuple):
@@ -47,6 +49,8 @@ class Run(NamedTuple):
     id: str
     competitor: Competitor
     seed: int
+    source: str = ""  # folder of the run whose schedule it replays
+    helper: int = 0  # above 0: only helps another process with the candidates of this run
 
     @property
     def folder(self) -> str:
@@ -100,14 +104,14 @@ def parse_value(text: str) -> Any:
 
 
 def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
-    """Name and hyperparameters of ``"cosface(m=0.2,s=30)"``.
+    """Name and hyperparameters of ``"cosface(m=0.2,s=30)"``, or of ``"cosface(m=0.2,s=30)*4"``.
 
     Raises:
         BadInput: not of that form, or no loss of that name.
     """
     from faceloss import losses
 
-    match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*(?:\((.*)\))?\s*", specification)
+    match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*(?:\((.*)\))?\s*(?:\*\s*[1-9]\d*)?\s*", specification)
     if not match:
         raise BadInput(f"'{specification}' is not a loss; write a name or name(parameter=value, ...).")
     name, arguments = match.group(1), match.group(2)
@@ -124,6 +128,16 @@ def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
         parsed = parse_value(value.strip())
         hyperparameters[parameter.strip()] = "none" if parsed is None else parsed  # a choice of several losses
     return name, hyperparameters
+
+
+def parse_times(specification: str) -> int:
+    """How many times as long as the others a row is trained: 4 in ``"cosface(m=0.2)*4"``.
+
+    >>> parse_times("cosface(m=0.2)*4"), parse_times("softmax")
+    (4, 1)
+    """
+    found = re.search(r"\*\s*(\d+)\s*$", specification)
+    return int(found.group(1)) if found else 1
 
 
 def competitors(
@@ -147,12 +161,14 @@ def competitors(
         try:
             used = losses.resolve(name, dim=study.recipe.dim, classes=classes, **hyperparameters)
             loss = losses.build(name, dim=study.recipe.dim, classes=classes, **used)
-            losses.course(name, **used)  # refused here, not in the middle of the runs
+            losses.policy(name, seed=0, **used)  # refused here, not in the middle of the runs
         except (TypeError, ValueError) as error:
             raise BadInput(f"{specification}: {error}") from error
         arguments = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())
-        label = f"{name} ({arguments})" if arguments else name
-        rows.append(Competitor(label, name, used, loss.batches, remarks(loss, steps(loss.batches))))
+        label, times = f"{name} ({arguments})" if arguments else name, parse_times(specification)
+        label += f" x {times}" if times > 1 else ""
+        told = remarks(loss, steps(loss.batches) * times)
+        rows.append(Competitor(label, name, used, loss.batches, told, times, _replayed(label, hyperparameters)))
     control = Competitor(f"{BASELINE} (identity-balanced)", BASELINE, {}, "identity-balanced")
     if any(row.batches == "identity-balanced" for row in rows):
         rows.insert(0, control)
@@ -160,9 +176,21 @@ def competitors(
     rows.insert(0, Competitor(BASELINE, BASELINE, {}, "shuffled"))
     labels = [row.label for row in rows]
     twice = sorted({label for label in labels if labels.count(label) > 1})
+    for row in rows:
+        if row.source and row.source not in labels:
+            raise BadInput(f"{row.label} replays the schedule of {row.source}, which must be compared as well.")
     if twice:
         raise BadInput(f"Given twice: {', '.join(twice)}; every loss of a comparison is run once per seed.")
     return rows
+
+
+def _replayed(label: str, hyperparameters: dict[str, Any]) -> str:
+    """The label of the row whose schedule a row with these hyperparameters replays; "" where it replays none."""
+    if hyperparameters.get("method") != "replay":
+        return ""
+    name = label.partition(" ")[0]
+    arguments = ", ".join(f"{key}={value}" for key, value in hyperparameters.items() if key != "method")
+    return f"{name} ({arguments})" if arguments else name
 
 
 def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list[Run]:
@@ -175,7 +203,16 @@ def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list
             outside = study.loss_files.get(row.loss) or study.plugins.get(row.loss)
             text += f"|{outside}" if outside else ""
             runs.append(Run(hashlib.sha256(text.encode()).hexdigest()[:10], row, seed))
-    return runs
+    folders = {(run.competitor.label, run.seed): run.folder for run in runs}
+    return [run._replace(source=folders.get((run.competitor.source, run.seed), "")) for run in runs]
+
+
+def candidates(run: Run) -> int:
+    """How many models are tried at once in the search of ``run``; 1 where nothing is searched."""
+    from faceloss import losses
+
+    row = run.competitor
+    return 1 if run.source else losses.policy(row.loss, seed=0, **row.hyperparameters).width
 
 
 def full_hyperparameters(row: Competitor) -> dict[str, Any]:

@@ -99,18 +99,19 @@ def train(
     *,
     seed: int,
     save: Callable[[State], None],
-    course: Course = constant,
+    courses: Callable[[int], Course] = lambda epoch: constant,
+    until: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     observe: Callable[[State], dict[str, float]] = lambda state: {},
     show: Callable[[State, int, dict[str, float]], None] = lambda state, total, now: None,
     ranks: Ranks = ONE,
 ) -> None:
-    """Train ``state`` from where it stands to the end of the recipe.
+    """Train ``state`` from where it stands to the end of the recipe, or to step ``until``.
 
     Args:
         epochs: hands out the batches of an epoch and their augmented images; the next batch's are prepared by a
             second thread during a step, where a core is free for it, which changes no result.
-        course: tells from the share of the steps done what hyperparameters of the loss are.
+        courses: of an epoch, the course that tells from the share of all steps done what the hyperparameters are.
         save: keeps the state; called after every epoch and every ``recipe.checkpoint_seconds`` inside one.
         stop: asked after each step; True saves the state and raises :class:`Stopped`.
         observe: measures the network after an epoch, e.g. on the validation identities; goes into the history.
@@ -131,7 +132,9 @@ def train(
     threads = data_threads(device.type, recipe.threads * ranks.neighbors)
     saved = time.monotonic()
     for epoch in range(state.epoch, recipe.epochs):
-        batches = epochs.batches(epoch)
+        if state.step == until:
+            return
+        batches, course = epochs.batches(epoch), courses(epoch)
         total = len(batches) * recipe.epochs
         state.net.train()
         state.loss.train()
@@ -177,6 +180,10 @@ def train(
                 state.cpu_seconds += time.process_time() - started[1]
                 show(state, total, {**statistics, "images_per_second": len(index) / max(elapsed, 1e-9)})
                 halt, due = ranks.any(stop(), time.monotonic() - saved > recipe.checkpoint_seconds)
+                inside = state.batch < len(batches)  # the end of an epoch is saved below, with what it leaves
+                if inside and state.step == until:
+                    save(state)
+                    return
                 if halt or due:
                     save(state)
                     saved = time.monotonic()

@@ -22,7 +22,7 @@ import torch
 
 from faceloss import __version__
 from faceloss.compare.prepare import Bench
-from faceloss.compare.study import Study
+from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.train.state import State, resolve_device, resolve_precision
@@ -83,10 +83,10 @@ def same_faces(bench: Bench, digests: Sequence[str], study: Study, whose: str) -
         )
 
 
-def facts_of(state: State, total: int, study: Study, facts: dict[str, float]) -> dict[str, Any]:
+def facts_of(state: State, total: int, run: Run, study: Study, facts: dict[str, float]) -> dict[str, Any]:
     """What a board shows of a run: step, total number of steps, epoch, and the statistics ``facts`` of the step."""
     shown = ("accuracy", "target_angle", "images_per_second")
-    epoch = f"{state.epoch + 1}/{study.recipe.epochs}"
+    epoch = f"{state.epoch + 1}/{study.recipe.epochs * run.competitor.times}"
     return {"step": state.step, "total": total, "epoch": epoch, **{k: facts[k] for k in shown if k in facts}}
 
 
