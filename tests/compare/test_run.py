@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from faceloss import nets
-from faceloss.compare.judge import judge, observe
+from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import prepare
-from faceloss.compare.judge import embedder
 from faceloss.compare.run import build_state, execute, model
 from faceloss.compare.study import Competitor, Run, Study, competitors
 from faceloss.train import checkpoint
