@@ -170,6 +170,7 @@ def _epoch(about: Search, epoch: int, log: dict[str, Any], alone: Callable[[], b
             return None
         found = json.loads(file.read_text())
         worth, entry["seconds"] = found["scores"], found["seconds"]
+    if len(courses) > 1:
         left = policy.keep(epoch, [math.nan if x is None else x for x in worth])
     rungs = policy.rungs if len(courses) > 1 else policy.rungs[-1:]
     tried: list[dict[int, float | None]] = []

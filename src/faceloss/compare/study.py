@@ -203,8 +203,10 @@ def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list
             outside = study.loss_files.get(row.loss) or study.plugins.get(row.loss)
             text += f"|{outside}" if outside else ""
             runs.append(Run(hashlib.sha256(text.encode()).hexdigest()[:10], row, seed))
+    # A schedule is replayed under another seed than it was found under: under its own it would be the same training.
     folders = {(run.competitor.label, run.seed): run.folder for run in runs}
-    return [run._replace(source=folders.get((run.competitor.source, run.seed), "")) for run in runs]
+    sources = [folders.get((run.competitor.source, (run.seed + 1) % study.seeds), "") for run in runs]
+    return [run._replace(source=source) for run, source in zip(runs, sources, strict=True)]
 
 
 def candidates(run: Run) -> int:

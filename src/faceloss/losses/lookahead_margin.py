@@ -8,11 +8,11 @@ difference of cosines; y [B] label. (1, m, 0) is ArcFace, (1, 0, m) CosFace. Her
 trains, ``candidates`` of the four numbers are drawn in each epoch around their mean, all are scored to first order on
 ``scored`` training steps by what a step with each would do to the validation identities, and two, the mean and the best
 of the others, are trained for a share ``tried`` of the epoch. The one with the higher ``reward`` goes on, and the mean
-moves toward it. ``method`` "replay" trains from scratch with the schedule so found, "random" tries the first candidate
-that was drawn in place of the best one.
+moves toward it. ``method`` "random" tries the first candidate that was drawn in place of the best one, "replay" trains
+from scratch with the schedule that was found under another seed.
 
-Paper: none, this is ours; Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, for
-the combined margin.
+Paper: none, this is ours; for the combined margin, Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
+Recognition", CVPR 2019.
 Family: search.
 Batches: shuffled.
 Deviations: none known.
