@@ -84,10 +84,10 @@ def build(
     m3: float = 0.2,
     method: Literal["lookahead", "random", "replay"] = "lookahead",
     candidates: int = 8,
-    deviation: float = 1.0,
+    deviation: float = 1.5,
     rate: float = 0.5,
-    tried: float = 0.25,
-    scored: int = 4,
+    tried: float = 0.15,
+    scored: int = 2,
     reward: Literal["similarity", "tar", "auc", "accuracy"] = "similarity",
 ) -> Loss:
     """``s``, ``m1``, ``m2`` (radians), ``m3``: where the search starts; above 0, above 0, in [0, pi], in [0, 2].
