@@ -20,6 +20,7 @@ Embed = Callable[[Pixels], NDArray[np.float32]]
 OBSERVED = 1000  # validation images looked at after each epoch
 COLLAPSED_COSINE = 0.97  # mean cosine over all pairs above which all faces are one point
 COLLAPSED_RANK = 2.0  # effective rank below which all faces lie on one line
+FEW = 8  # training identities that may well be placed on a line
 
 
 class Verdicts(NamedTuple):
@@ -67,6 +68,10 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
     # The largest test first, so that a pair list over the same images finds them embedded.
     for test in sorted(bench.tests, key=lambda test: -len(test.faces)):
         embeddings(test.faces)
+    if not bench.tests and len(bench.train.identities) >= FEW:
+        chosen = np.linspace(0, len(bench.train) - 1, min(len(bench.train), OBSERVED)).astype(np.int64)
+        if reason := _collapse(embedder(bench.train.pixels[chosen])):
+            return found._replace(collapsed=f"{reason} on {bench.train.name}")
     for test in bench.tests:
         rows = embeddings(test.faces)
         if reason := _collapse(rows):

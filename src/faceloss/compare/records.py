@@ -68,7 +68,7 @@ def assemble(out: Path) -> Path:
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
     rows += _summaries(labels, losses, results, vectors)
-    rows += _differences(labels, losses, results, vectors, states)
+    rows += [] if study.single else _differences(labels, losses, results, vectors, states)
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_atomically(out / "records.jsonl", lines.encode())
     write_atomically(out / "costs.jsonl", "".join(json.dumps(cost) + "\n" for cost in costs).encode())
@@ -85,8 +85,8 @@ def _study_record(study: Study, plan: Record) -> Record:
         "command": command(study),
         "version": study.version,
         "losses": list(dict.fromkeys(run["label"] for run in plan["runs"])),
-        "baseline": BASELINE,
-        "seeds": list(range(study.seeds)),
+        "baseline": plan["runs"][0]["label"] if study.single else BASELINE,
+        "seeds": list(study.each_seed),
         "epochs": recipe.epochs,
         "images_seen": recipe.epochs * train["images"],
         "net": recipe.net,
@@ -109,6 +109,11 @@ def command(study: Study) -> str:
     """A command line that starts this study anew."""
     words = [f"faceloss compare --data {study.data} --losses '{','.join(study.losses)}' --seeds {study.seeds}"]
     words += [f"--loss {name}.py" for name in study.loss_files]
+    if study.single:
+        name, parenthesis, values = study.losses[0].partition("(")
+        loss = f"{name}{'.py' if name in study.loss_files else ''}{parenthesis}{values}"
+        words = [f"faceloss train --data {study.data} --loss '{loss}' --seed {study.single.seed}"]
+        words += [f"--val {study.single.val:g}"] if study.single.val else []
     words += [f"--test {test}" for test in study.tests]
     if study.images:
         words.append(f"--images {study.images}")

@@ -55,7 +55,7 @@ class Epochs(Protocol):
 
 def to_input(pixels: Pixels, device: torch.device) -> Tensor:
     """uint8 RGB [B,H,W,3] -> float32 [B,3,H,W] in [-1,1], channels last in memory: (value - 127.5) / 127.5."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels))
+    images = torch.from_numpy(np.require(pixels, requirements=("C", "W")))  # faces are read-only
     if device.type == "cuda":  # from pinned memory the copy runs beside the computation
         images = images.pin_memory().to(device, non_blocking=True)
     return images.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
