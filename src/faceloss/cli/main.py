@@ -14,6 +14,7 @@ from faceloss.errors import FacelossError
 VERBS = {
     "compare": "Train the losses on the same faces under one recipe and write one report.",
     "train": "Train one network under one loss and hand over the model.",
+    "search": "Search for the margin while the network trains, beside what a search must beat.",
     "resume": "Continue a comparison or training that was interrupted; the records come out the same.",
     "report": "Write the report of a runs folder anew.",
     "evaluate": "Judge a file of embeddings: verification, identification, intervals.",
