@@ -186,3 +186,49 @@ def alone(words: list[object]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "faceloss", *map(str, words)]
     environment |= {"RANK": "0", "WORLD_SIZE": "2"}
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+SEARCH = [*SMALL[: SMALL.index("--losses")], "--losses", "search_softmax(candidates=3,a=-3)"]
+
+
+def searched(out: Path) -> bytes:
+    """What the run of the search left; softmax beside it is trained by all processes together, with other last bits."""
+    (file,) = (out / "runs").glob("search*/result.json")
+    return file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def searched_alone(faceloss: Cli, toy_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search by one process."""
+    out = tmp_path_factory.mktemp("search") / "runs"
+    done = faceloss("compare", "--data", toy_faces, *SEARCH, "--workers", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_share_the_candidates_of_a_search_and_find_what_one_finds(
+    searched_alone: Path, toy_faces: Path, tmp_path: Path, size: int
+) -> None:
+    codes, _, err = ends(start(size, "compare", "--data", toy_faces, *SEARCH, "--out", tmp_path / "runs"))
+    assert codes == [0] * size, err
+    assert searched(tmp_path / "runs") == searched(searched_alone)
+
+
+@pytest.mark.faults
+def test_a_killed_process_costs_a_search_nothing_but_its_candidate(
+    searched_alone: Path, toy_faces: Path, tmp_path: Path, faceloss: Cli
+) -> None:
+    """The others end; continued by one process, the killed one's candidate is trained again."""
+    out = tmp_path / "runs"
+    started = start(2, "compare", "--data", toy_faces, *SEARCH, "--out", out, timeout=10)
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not list(out.glob("runs/search*/search/0/*")):
+        time.sleep(0.01)
+    started[1].send_signal(signal.SIGKILL)
+    codes, _, err = ends(started)
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] == 3, err
+    done = faceloss("resume", out, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert searched(out) == searched(searched_alone)

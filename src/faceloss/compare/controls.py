@@ -93,7 +93,7 @@ def best_fixed(found: list[Arm]) -> Arm | None:
 
 
 def headline(found: list[Arm]) -> list[Cell]:
-    """Of each test the TAR at the lowest FAR that could be measured, by identity if it has that, and accuracy or EER."""
+    """Of each test the TAR at the lowest FAR that was measured, by identity if it has that, and accuracy or EER."""
     rows = [row for arm in found for records in arm.records.values() for row in records if row["kind"] == "result"]
     cells = []
     for test in dict.fromkeys(row["test"] for row in rows):
