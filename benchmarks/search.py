@@ -99,9 +99,7 @@ def agreement(seeds: int) -> None:
             regrets.setdefault("the mean, always", []).append((best - full[0]) / (best - mean))
             regrets.setdefault("at random, expected", []).append(1.0)
             print(f"seed {seed}, after {before} epochs, choices: {picks}, best: {int(np.argmax(full))}", flush=True)
-    print(
-        f"\nchooser                      best of {CANDIDATES}   regret at most 0.5   mean regret   ({2 * seeds} choices)"
-    )
+    print(f"\n{2 * seeds:3} choices                  best of {CANDIDATES}   regret at most 0.5   mean regret")
     for name, lost in regrets.items():
         right = 1 / CANDIDATES if "random" in name else statistics.mean(x == 0 for x in lost)
         near = statistics.mean(x <= 0.5 for x in lost)
