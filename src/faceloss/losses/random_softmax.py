@@ -7,7 +7,7 @@ c_j [B,K] cosine between embedding and class vector j, both normalized; s scale;
 With one a at a time this is CosFace with m = ln(1 - a) / s, in value and gradient. Here is the loss at a given ``a``;
 while it trains, u = ln(1 - a) is drawn uniformly between ``low`` and ``high`` nats at the start of each epoch.
 The gradient of a sample is that of softmax times w = (1 - a) / (a p + 1 - a), between 1 and 1 - a: a margin also makes
-steps longer. With ``weights`` "normalized" the loss is divided by the mean of w over the batch, held fixed.
+steps longer. With ``gradient`` "normalized" value and gradient are divided by the mean of w over the batch.
 
 Paper: Wang et al., "Loss Function Search for Face Recognition", ICML 2020, eq. 7; s from the released code, the default
 a from the paper's table of fixed a (the best row).
@@ -53,7 +53,7 @@ def build(
     a: float = -10000.0,
     low: float = 0.0,
     high: float = 9.21,
-    weights: Literal["plain", "normalized"] = "plain",
+    gradient: Literal["exact", "normalized"] = "exact",
 ) -> Loss:
     """``s``: scale, above 0. ``a``: modulating factor, at most 0; 0 is no margin.
 
@@ -61,5 +61,5 @@ def build(
     """
     Number(low, low=0, high=high).check("low")
     scale = Number(s, above=0)
-    tau = normalized if weights == "normalized" else None
+    tau = normalized if gradient == "normalized" else None
     return ClassHead(dim, classes, scale=scale, psi=lowered, tau=tau, hyperparameters={"a": Number(a, high=0)})

@@ -13,7 +13,6 @@ with the highest ``reward`` on the validation identities goes on. ``method`` say
     "replay"     the schedule that "guided" found under another seed, from scratch and without a search
 
 ``trial`` "full" trains each for the whole epoch; "halving" drops the worse half after a part of it, twice and more.
-``weights`` "normalized" takes the mean weight of the samples out of the loss, as in Random-Softmax.
 
 Paper: Wang et al., "Loss Function Search for Face Recognition", ICML 2020, eq. 7; s and the default a = -exp(32/3),
 which is m = 1/3, from the first epochs of the released code.
@@ -29,7 +28,7 @@ from typing import Literal
 
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
-from faceloss.losses.random_softmax import lowered, normalized
+from faceloss.losses.random_softmax import lowered
 from faceloss.search.guided import AsPublished, Guided, nats
 from faceloss.search.policy import FULL, Policy, halving
 
@@ -74,7 +73,6 @@ def build(
     rate: float = 0.25,
     trial: Literal["full", "halving"] = "full",
     reward: Literal["similarity", "tar", "auc", "accuracy"] = "similarity",
-    weights: Literal["plain", "normalized"] = "plain",
 ) -> Loss:
     """``s``: scale, above 0. ``a``: modulating factor, at most 0; 0 is no margin.
 
@@ -85,5 +83,4 @@ def build(
         0, s=s, a=a, method=method, candidates=candidates, deviation=deviation, rate=rate, trial=trial, reward=reward
     )
     scale = Number(s, above=0)
-    tau = normalized if weights == "normalized" else None
-    return ClassHead(dim, classes, scale=scale, psi=lowered, tau=tau, hyperparameters={"a": Number(a, high=0)})
+    return ClassHead(dim, classes, scale=scale, psi=lowered, hyperparameters={"a": Number(a, high=0)})
