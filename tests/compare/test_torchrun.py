@@ -1,4 +1,4 @@
-"""`faceloss compare` under torchrun: records as of one process; killed, stopped, resumed on other numbers, refused."""
+"""`faceloss compare` and `train` under torchrun: as of one process; killed, stopped, resumed, refused."""
 
 import json
 import os
@@ -108,6 +108,41 @@ def test_their_records_are_those_of_one_process_but_for_the_numbers(
         assert many["loss_value"] == pytest.approx(one["loss_value"], rel=0.2)
     files = sorted(path.name.partition("-")[0] for path in (twice[0] / "runs").glob("*/*"))
     assert files == sorted(path.name.partition("-")[0] for path in (tmp_path / "runs" / "runs").glob("*/*"))
+
+
+def test_costs_name_the_processes(twice: list[Path]) -> None:
+    costs = [json.loads(line) for line in (twice[0] / "costs.jsonl").read_text().splitlines()]
+    assert [cost["processes"] for cost in costs] == [2, 2]
+
+
+@pytest.mark.faults
+def test_train_with_a_part_of_the_classes_gives_the_same_model_also_when_it_was_stopped(
+    toy_faces: Path, tmp_path: Path
+) -> None:
+    """Two processes, each with 8 of the 16 classes, of which those of the batch and some others take part."""
+    loss = ["--loss", "partial_fc(rate=0.7,s=10,m=0.1)", "--set", "checkpoint_seconds=0"]
+    train = ["train", "--data", toy_faces, *SMALL[:2], *SMALL[4:-2], *loss]
+    train = [word if word != "batch=18" else "batch=8" for word in train]
+    codes, said, err = ends(start(2, *train, "--out", tmp_path / "whole"))
+    assert codes == [0, 0], err
+    assert said.count("model.safetensors") == 1
+    assert "Traceback" not in err
+    again = start(2, *train, "--out", tmp_path / "stopped")
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("stopped/runs/*/checkpoint*.json")) and time.monotonic() < until:
+        assert [process.poll() for process in again] == [None] * 2
+        time.sleep(0.01)
+    again[1].send_signal(signal.SIGTERM)
+    codes, said, err = ends(again)
+    assert codes == [3, 3], err
+    assert said == ""
+    assert f"faceloss resume {tmp_path / 'stopped'}" in err
+    codes, said, err = ends(start(2, "resume", tmp_path / "stopped"))
+    assert codes == [0, 0], err
+    for name in ("model.safetensors", "model.json", "records.jsonl"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    (cost,) = map(json.loads, (tmp_path / "whole" / "costs.jsonl").read_text().splitlines())
+    assert cost["processes"] == 2
 
 
 @pytest.mark.faults
