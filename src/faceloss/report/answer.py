@@ -8,7 +8,8 @@ fixed here, before any result is seen. EER and AUC are diagnostics and never ran
 
 from collections.abc import Iterable
 
-from faceloss.report.records import Cell, Difference, Key, Records
+from faceloss.report.kinds import Cell, Difference, Key
+from faceloss.report.records import Records
 from faceloss.report.words import digits, interval, listed, metric, number, place, plural, power, signed
 
 DIAGNOSTIC = {"eer", "auc"}

@@ -5,7 +5,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from faceloss.report import answer
-from faceloss.report.records import Key, Records
+from faceloss.report.kinds import Key
+from faceloss.report.records import Records
 from faceloss.report.svg import INK, MUTED, PAPER, Style, styles
 from faceloss.report.words import digits, interval, metric, place, power, short, signed
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from faceloss.report import answer
 from faceloss.report.charts import look, power_ticks, shown
-from faceloss.report.records import Curve, Records
+from faceloss.report.kinds import Curve
+from faceloss.report.records import Records
 from faceloss.report.svg import INK, MUTED, REST
 from faceloss.report.words import power, short
 

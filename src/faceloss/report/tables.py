@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from statistics import median
 
 from faceloss.report import answer
+from faceloss.report.kinds import Cell, Difference, Key
 from faceloss.report.markup import Child, Safe, head, row, table, tag
-from faceloss.report.records import Cell, Difference, Key, Records
+from faceloss.report.records import Records
 from faceloss.report.words import (
     count,
     digits,
