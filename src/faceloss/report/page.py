@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from faceloss.report import answer, charts, curves, facts, tables
+from faceloss.report import answer, charts, curves, facts, search_section, tables
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
 from faceloss.report.sheet import sheet
@@ -12,6 +12,7 @@ from faceloss.report.words import metric, place, plural
 SECTIONS = {
     "table": "One table",
     "figures": "Figures",
+    "search": "Search",
     "results": "All results",
     "failures": "Failures",
     "data": "Data",
@@ -26,16 +27,18 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
     content: dict[str, list[Child]] = {
         "table": _table(records),
         "figures": _figures(records, progress),
+        "search": search_section.section(records, progress),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
         "failures": tables.failures(records),
         "data": facts.data(records),
         "reading": [facts.reading()],
         "reproduce": facts.reproduce(records),
     }
-    links = tag("nav", [[tag("a", name, href=f"#{key}"), " "] for key, name in SECTIONS.items()], aria_label="Contents")
+    names = {key: name for key, name in SECTIONS.items() if content[key]}
+    links = tag("nav", [[tag("a", name, href=f"#{key}"), " "] for key, name in names.items()], aria_label="Contents")
     sections = [
         tag("section", tag("h2", name), content[key], id=key, class_="wide" if key == "table" else None)
-        for key, name in SECTIONS.items()
+        for key, name in names.items()
     ]
     header = tag("header", tag("h1", title), tag("p", _facts(records), class_="facts"), _answer(records), links)
     meta = [
