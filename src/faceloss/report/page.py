@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from faceloss.report import answer, charts, curves, facts, search_section, tables
+from faceloss.report import answer, charts, curves, facts, search_section, searched, tables
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
 from faceloss.report.sheet import sheet
@@ -197,6 +197,7 @@ def _cost(records: Records) -> Safe | str:
         lambda figure: draw(figure.subplots()), name="cost", size=(8.0, 3.6),
         alt=f"{metric(key)} on {place(key)} against the cost of one run",
     )  # fmt: skip
-    return _figure(
-        picture, "What it costs.", f"{metric(key)} on {place(key)} with 95 % intervals. Up and left is better."
-    )
+    said = f"{metric(key)} on {place(key)} with 95 % intervals. Up and left is better."
+    if any(searched.paid(records, label) is not None for label in records.labels):
+        said += " A search stands at the time of all its candidates; the hollow mark is the model that went on alone."
+    return _figure(picture, "What it costs.", said)

@@ -120,7 +120,7 @@ def _caption(records: Records, label: str, courses: dict[int, list[Search]]) -> 
         if ends[0] is not None and ends[1] is not None:
             said.append(f"{_name(x)} {_ends(ends[0], ends[1])}{_margin(x, ends[1], s)}")
     moved = f"From the first epoch to the last, the mean of {listed(said)} (seed {first})." if said else ""
-    dots = "A dot is a candidate: within an epoch the worst is on the left, the best on the right and darker."
+    dots = "A dot is a candidate: within an epoch the worst is on the left, the best on the right and drawn strongest."
     parts = [moved or "What went on, epoch by epoch.", dots]
     if found[0] is NATS:
         parts.append(

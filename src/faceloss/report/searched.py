@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from math import log1p
 from statistics import median
 
-from faceloss.report import answer
-from faceloss.report.kinds import Candidate, Search
+from faceloss.report.kinds import Candidate, Run, Search
 from faceloss.report.records import Records
 
 Values = dict[str, float | None]
@@ -132,25 +131,30 @@ def scored(epochs: Iterable[Search]) -> tuple[int, int]:
     return right, total
 
 
+def _finished(records: Records, label: str) -> list[Run]:
+    return [run for (name, _), run in records.runs.items() if name == label and run.status == "finished"]
+
+
 def images(records: Records, label: str) -> tuple[float, float] | None:
     """Medians over the finished seeds: images seen by the model that is judged, and by all candidates."""
-    runs = [records.runs[label, seed] for seed in answer.finished(records, label)]
-    seen = [run.images_seen for run in runs if run.images_seen is not None]
-    tried = [run.images_seen if run.images_tried is None else run.images_tried for run in runs]
-    all_ = [n for n in tried if n is not None]
-    return (median(seen), median(all_)) if seen else None
+    known = [(run.images_seen, run.images_tried) for run in _finished(records, label)]
+    pairs = [(seen, seen if tried is None else tried) for seen, tried in known if seen is not None]
+    return _medians(pairs)
 
 
 def seconds(records: Records, label: str) -> tuple[float, float] | None:
     """Medians over the finished seeds: seconds of the model that is judged, and of all candidates."""
-    costs = [records.costs[label, s] for s in answer.finished(records, label) if (label, s) in records.costs]
-    own = [c.seconds for c in costs if c.seconds is not None]
-    all_ = [c.seconds if c.search_seconds is None else c.search_seconds for c in costs]
-    return (median(own), median([s for s in all_ if s is not None])) if own else None
+    costs = [records.costs.get((label, run.seed)) for run in _finished(records, label)]
+    known = [(cost.seconds, cost.search_seconds) for cost in costs if cost is not None]
+    return _medians([(own, own if all_ is None else all_) for own, all_ in known if own is not None])
+
+
+def _medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    return (median(own for own, _ in pairs), median(all_ for _, all_ in pairs)) if pairs else None
 
 
 def paid(records: Records, label: str) -> float | None:
     """How many times the images of the model that is judged were trained on; None where nothing was searched."""
     found = images(records, label)
-    searched = any(run.images_tried is not None for (name, _), run in records.runs.items() if name == label)
+    searched = any(run.images_tried is not None for run in _finished(records, label))
     return found[1] / found[0] if found and searched and found[0] else None

@@ -155,6 +155,8 @@ def _for_page(source: str, name: str, alt: str) -> Safe:
     # Only the size and weight of a text are the figure's; the letters are the page's own.
     inner = re.sub(r"font: (?:(bold|\d+) )?([\d.]+)px [^;\"]*", r"font-weight: \1; font-size: \2px", inner)
     inner = re.sub(r"font-weight: ; |font-family: [^;\"]*;? ?", "", inner)
+    # A hundredth of a point is finer than any screen.
+    inner = re.sub(r' (?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), inner)
     inner = re.sub(r"\s*\n\s*", "\n", inner)
     width = float(view[1].split()[2]) if view else 720.0
     return tag(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from statistics import median
 
-from faceloss.report import answer
+from faceloss.report import answer, searched
 from faceloss.report.kinds import Cell, Difference, Key
 from faceloss.report.markup import Child, Safe, head, row, table, tag
 from faceloss.report.records import Records
@@ -85,15 +85,23 @@ def _middle(values: Iterable[float | None]) -> float | None:
 
 
 def _cost_cells(records: Records, label: str) -> list[Safe]:
+    """What a finished run cost; of a search also what all of its candidates cost, as a search of width B pays B times."""
     costs = [records.costs[label, s] for s in answer.finished(records, label) if (label, s) in records.costs]
-    runs = [run for (name, _), run in records.runs.items() if name == label and run.status == "finished"]
+    time, images = searched.seconds(records, label), searched.images(records, label)
     shown = [
-        duration(_middle(c.seconds for c in costs)),
-        count(_middle(run.images_seen for run in runs)),
+        duration(time[0] if time else None),
+        count(images[0] if images else None),
         count(_middle(c.images_per_second for c in costs)),
         memory(_middle(c.peak_memory_mib for c in costs)),
     ]
-    return [tag("td", text, class_="n group" if i == 0 else "n") for i, text in enumerate(shown)]
+    all_: list[str] = ["", "", "", ""]
+    if searched.paid(records, label) is not None and images:
+        all_[1] = f"{count(images[1])} by all candidates"
+        all_[0] = f"{duration(time[1])} for all candidates" if time else ""
+    return [
+        tag("td", text, tag("small", more) if more else None, class_="n group" if i == 0 else "n")
+        for i, (text, more) in enumerate(zip(shown, all_, strict=True))
+    ]
 
 
 def _refused(records: Records, key: Key) -> bool:

@@ -59,7 +59,7 @@ def _dots(axes: "Axes", dots: Sequence[Dot], size: float, color: str, order: flo
 
 
 def _candidates(axes: "Axes", epochs: Sequence[Search], x: Coordinate, width: float) -> None:
-    """Every candidate, from the worst on the left of its epoch to the best on the right; dark is good."""
+    """Every candidate, from the worst on the left of its epoch to the best on the right, which is the strongest."""
     shaded: dict[float | None, list[Dot]] = {}
     for entry in epochs:
         places = ranks(entry.candidates, entry.chosen)
@@ -83,22 +83,24 @@ def _candidates(axes: "Axes", epochs: Sequence[Search], x: Coordinate, width: fl
         )
 
 
-def _course(axes: "Axes", epochs: Sequence[Search], x: Coordinate, width: float) -> None:
-    """The mean with its sigma where something was drawn, and what went on."""
-    at = [entry.epoch for entry in epochs]
+def _course(axes: "Axes", epochs: Sequence[Search], x: Coordinate, width: float, step: int) -> None:
+    """The mean with its sigma where something was drawn, and what went on. An epoch is ``step`` wide."""
     differ = any(len({x.of(c.values) for c in entry.candidates}) > 1 for entry in epochs)
     drawn = [entry.policy if len(entry.candidates) > 1 else None for entry in epochs]
     mean, low, high = (
-        _array([None if policy is None else x.of(getattr(policy, name)) for policy in drawn])
+        np.repeat(_array([None if policy is None else x.of(getattr(policy, name)) for policy in drawn]), 2)
         for name in ("mean", "low", "high")
     )
+    at = np.ravel([(entry.epoch - step / 2, entry.epoch + step / 2) for entry in epochs])
     if differ:  # a bound cut off at a limit may lie on the other side of the mean
         three = np.stack([mean, low, high])
         axes.fill_between(at, np.fmin.reduce(three), np.fmax.reduce(three), color=MEAN, alpha=0.16, linewidth=0)
-    axes.plot(at, mean, color=MEAN, linewidth=1.8, zorder=4)
+    axes.plot(at, mean, color=MEAN, linewidth=1.8 if width else 1.3, zorder=4)
     went = [x.of(entry.candidates[entry.chosen].values) for entry in epochs]
-    shift = [width * (0.5 - 0.5 / len(e.candidates)) for e in epochs]
-    places = [(e + s, np.nan if v is None else v) for e, s, v in zip(at, shift, went, strict=True)]
+    places = [
+        (entry.epoch + width * (0.5 - 0.5 / len(entry.candidates)), np.nan if value is None else value)
+        for entry, value in zip(epochs, went, strict=True)
+    ]
     axes.plot(*zip(*places, strict=True), color=CHOSEN, linewidth=0.9, linestyle=(0, (4, 1.4)), zorder=5)
     _dots(axes, places, 6.0 if width else 3.4, PAPER, 6)
     _dots(axes, places, 4.4 if width else 2.4, CHOSEN, 7)
@@ -125,7 +127,7 @@ def trajectory(records: Records, label: str) -> Drawing:
                 if seed == first:
                     each = len(numbers) * max(len(entry.candidates) for entry in some)
                     _candidates(axes, spaced(some, max(1, MOST_DOTS // each)), x, width)
-                _course(axes, some, x, width)
+                _course(axes, some, x, width, step)
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8 if seed == first else 3))
                 axes.margins(y=0.08)
                 axes.autoscale_view()
