@@ -79,13 +79,18 @@ def status(records: Records, label: str) -> str:
     return ", ".join(parts)
 
 
+def _paid(records: Records, label: str) -> Safe | None:
+    times = searched.paid(records, label)
+    return tag("small", f"search: {number(times, 2)} × the images") if times is not None else None
+
+
 def _middle(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def _cost_cells(records: Records, label: str) -> list[Safe]:
-    """What a finished run cost; of a search also what all of its candidates cost, as a search of width B pays B times."""
+    """What a finished run cost, and of a search what all candidates cost: a search of width B pays B times."""
     costs = [records.costs[label, s] for s in answer.finished(records, label) if (label, s) in records.costs]
     time, images = searched.seconds(records, label), searched.images(records, label)
     shown = [
@@ -125,6 +130,13 @@ def _column(records: Records, key: Key) -> str:
     return f"{name} and below" if below and key.metric != "rank" and _refused(records, key) else name
 
 
+def _unbroken(name: str) -> list[Child]:
+    """The name of a column whose FAR is not broken at its minus sign."""
+    before, far, after = name.partition("FAR\u00a0")
+    exponent, space, rest = after.partition(" ")
+    return [before, tag("span", far + exponent, class_="far") if far else None, space + rest]
+
+
 def main_table(records: Records) -> Safe:
     """Rows are losses, columns every test side by side; the best on top, none left out."""
     key = answer.primary(records)
@@ -149,7 +161,7 @@ def main_table(records: Records) -> Safe:
     costs = tag("th", "Cost of one run", tag("small", "median over seeds"), scope="colgroup", colspan=4, class_="group")
     names = [
         tag(
-            "th", _column(records, k),
+            "th", _unbroken(_column(records, k)),
             tag("small", "diagnostic") if k.metric in answer.DIAGNOSTIC else None,
             tag("small", "ranks") if k == key else None, scope="col", class_="n group" if k in first else "n",
         )
@@ -164,7 +176,7 @@ def main_table(records: Records) -> Safe:
         row(
             tag("th", label, scope="row"),
             difference(rows.get(label), gap, records, label),
-            tag("td", status(records, label)),
+            tag("td", status(records, label), _paid(records, label)),
             *[
                 measure(answer_or_refusal(records, label, k), decimals[k], absent(records, label), group=k in first)
                 for k in keys
