@@ -130,7 +130,7 @@ def _caption(records: Records, label: str, courses: dict[int, list[Search]]) -> 
     if len(found) > MOST_COORDINATES:
         parts.append(f"Not drawn: {listed([_name(x) for x in found[MOST_COORDINATES:]])}.")
     if len(epochs) > MOST_EPOCHS:
-        parts.append(f"Of {len(epochs)} epochs only every {-(-len(epochs) // MOST_EPOCHS)}. is drawn.")
+        parts.append(f"Of {len(epochs)} epochs one in {-(-len(epochs) // MOST_EPOCHS)} is drawn.")
     return "What was searched.", [*parts, *_scores(courses)]
 
 

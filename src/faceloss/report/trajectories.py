@@ -21,7 +21,7 @@ Dot = tuple[float, float]
 
 MEAN, CHOSEN = COLORS["c1"][0], COLORS["c2"][0]
 MOST_SEEDS = 5  # drawn beside each other
-MOST_EPOCHS = 40  # drawn of a course; a longer one is drawn at every second, third, ... epoch
+MOST_EPOCHS = 30  # drawn of a course; a longer one is drawn at every second, third, ... epoch
 MOST_DOTS = 1600  # candidates in a figure
 SHADES = (0.85, 0.55, 0.35, 0.2)  # opacity of the best, second, third and last quarter
 UNTRIED = 0.6
@@ -102,7 +102,8 @@ def _course(axes: "Axes", epochs: Sequence[Search], x: Coordinate, width: float,
         for entry, value in zip(epochs, went, strict=True)
     ]
     axes.plot(*zip(*places, strict=True), color=CHOSEN, linewidth=0.9, linestyle=(0, (4, 1.4)), zorder=5)
-    _dots(axes, places, 6.0 if width else 3.4, PAPER, 6)
+    if width:
+        _dots(axes, places, 6.0, PAPER, 6)
     _dots(axes, places, 4.4 if width else 2.4, CHOSEN, 7)
 
 
