@@ -41,8 +41,8 @@ NATS = Coordinate("u = ln(1 − a), nats", nats)
 
 
 def labels(records: Records) -> list[str]:
-    """The rows that were searched, in the order of the study."""
-    known = {label for label, _ in records.searches}
+    """The rows in which something was searched, in the order of the study."""
+    known = {label for (label, _), epochs in records.searches.items() if names(epochs)}
     return [label for label in records.labels if label in known] + sorted(known - set(records.labels))
 
 
