@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 
 from faceloss.errors import BadInput
-from faceloss.report import answer, charts, searched, trajectories, write_report
+from faceloss.report import answer, charts, search_section, searched, trajectories, write_report
 from faceloss.report.kinds import Candidate
+from faceloss.report.markup import text
 from faceloss.report.records import read_records
 from faceloss.report.svg import COLORS, compact
 
@@ -41,6 +42,11 @@ def section(page: str) -> str:
     return page[start : page.index('<section id="results"')]
 
 
+def section_alone(folder: Path) -> str:
+    """The section without the page around it."""
+    return text(search_section.section(read_records(folder), lambda what, done, total: None))
+
+
 def rows_of(folder: Path, **known: object) -> list[dict]:
     rows = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     return [row for row in rows if all(row.get(name) == value for name, value in known.items())]
@@ -59,13 +65,6 @@ def dots(axes, size: float) -> np.ndarray:
     places = [p.get_path().vertices[::2] for p in paths]
     every = np.concatenate(places) if places else np.zeros((0, 2))
     return every[np.argsort(every[:, 0], kind="stable")]
-
-
-def test_without_a_search_there_is_no_section(whole):
-    page = write_report(whole).read_text(encoding="utf-8")
-    assert 'id="search"' not in page
-    assert "#search" not in page
-    assert "all candidates" not in page
 
 
 def test_the_section_is_linked_and_names_every_search(page):
@@ -183,9 +182,9 @@ def test_rewards_reach_from_worst_to_best_and_end_with_what_went_on(records, fol
 def test_the_schedule_is_what_went_on(page, folder):
     rows = rows_of(folder, kind="search", label="search_softmax", seed=1)
     u = [log1p(-row["candidates"][row["chosen"]]["values"]["a"]) for row in rows]
-    text = section(page)
-    start = text.index("Schedule found by search_softmax")
-    lines = text[start : text.index("</details>", start)].split("<tr>")[1:]
+    found = section(page)
+    start = found.index("Schedule found by search_softmax")
+    lines = found[start : found.index("</details>", start)].split("<tr>")[1:]
     assert lines[0].count("Epoch ") == 7
     cells = [f'<td class="n">{x:.1f}</td>' if x >= 10 else f'<td class="n">{x:.2f}</td>' for x in u]
     assert f'<td class="n">1</td><td>u = ln(1 − a), nats</td>{"".join(cells)}' in lines[3]
@@ -194,8 +193,10 @@ def test_the_schedule_is_what_went_on(page, folder):
 
 
 def test_the_ledger_has_every_row_and_a_plain_one_pays_once(page):
-    text = section(page)
-    lines = {name: text[text.index(f'<th scope="row">{name}</th>') :].split("</tr>")[0] for name in (*ROWS, "cosface")}
+    found = section(page)
+    lines = {
+        name: found[found.index(f'<th scope="row">{name}</th>') :].split("</tr>")[0] for name in (*ROWS, "cosface")
+    }
     assert ["4.00 ×" in lines[name] for name in lines] == [True, False, True, False]
     assert "2.00 ×" in lines["lookahead_margin"]
     assert lines["cosface"].count("1.00 ×") == 2
@@ -292,15 +293,15 @@ def test_records_of_other_forms_still_give_a_page(tmp_path, save, make_searched,
         row |= change if row["kind"] == "search" else {}
         if row["kind"] == "run":
             row["hyperparameters"] = {}
-    text = section(write_report(save(tmp_path, rows)).read_text(encoding="utf-8"))
-    assert "<h3>search_softmax</h3>" in text
-    assert "<b><b>" not in text
+    found = section_alone(save(tmp_path, rows))
+    assert "<h3>search_softmax</h3>" in found
+    assert "<b><b>" not in found
 
 
 def test_a_search_for_nothing_is_not_shown(tmp_path, save, make_searched):
     rows = make_searched(["search_softmax"], seeds=(0,), epochs=1).records()
     rows[-1] |= {"candidates": [{"values": {}, "rewards": []}], "chosen": 0}
-    assert 'id="search"' not in write_report(save(tmp_path, rows)).read_text(encoding="utf-8")
+    assert section_alone(save(tmp_path, rows)) == ""
 
 
 def test_a_choice_that_is_none_of_the_candidates_is_bad_input(tmp_path, save, make_searched):
@@ -325,16 +326,28 @@ def test_a_replay_is_said_to_need_its_search(tmp_path, save, make_searched):
     for row in rows:
         if row["kind"] == "run" and row["label"] == "cosface":
             row["hyperparameters"] = {"method": "replay"}
-    text = write_report(save(tmp_path, rows)).read_text(encoding="utf-8")
-    assert "cosface: the training alone; the search that found the schedule comes on top." in text
+    found = section_alone(save(tmp_path, rows))
+    assert "cosface: the training alone; the search that found the schedule comes on top." in found
 
 
 def test_ten_searches_of_five_seeds_stay_under_two_megabytes(tmp_path, save, make_searched):
-    rows = [f"lookahead_margin (m3=0.{i})" for i in range(9)] + ["am_lfs"]
-    study = make_searched(rows, seeds=(0, 1, 2, 3, 4), epochs=30)
-    path = write_report(save(tmp_path, study.records(), study.costs()))
-    assert path.read_text(encoding="utf-8").count("Schedule found by") == 10
-    assert 500_000 < path.stat().st_size < 2_000_000
+    """The most that one row can take, ten times, beside a whole page; more than twelve rows are not drawn."""
+    study = make_searched(["lookahead_margin"], seeds=(0, 1, 2, 3, 4), epochs=trajectories.MOST_EPOCHS)
+    folder = save(tmp_path, study.records(), study.costs())
+    whole = len(write_report(folder).read_bytes())
+    one = len(section_alone(folder).encode())
+    print(f"one searched row: {one} bytes, the page with it: {whole} bytes")
+    assert 50_000 < one < whole - 100_000
+    assert whole + 9 * one < 2_000_000
+    assert search_section.MOST_ROWS == 12
+
+
+def test_rows_beyond_the_twelfth_are_named(tmp_path, save, make_searched, monkeypatch):
+    monkeypatch.setattr(search_section, "MOST_ROWS", 1)
+    study = make_searched(["search_softmax", "lookahead_margin", "am_lfs"], seeds=(0,), epochs=1)
+    found = section_alone(save(tmp_path, study.records()))
+    assert found.count("<svg") == 2
+    assert "Not drawn, only listed above: lookahead_margin and am_lfs." in found
 
 
 def test_a_long_course_is_thinned_and_says_so(tmp_path, save, make_searched):
@@ -343,7 +356,7 @@ def test_a_long_course_is_thinned_and_says_so(tmp_path, save, make_searched):
     axes = drawn(trajectories.trajectory(read_records(folder), "lookahead_margin")).axes[0]
     assert len(dots(axes, 4.4)) == 29
     assert len(dots(axes, 4.4)) + len(dots(axes, 4.0)) + len(dots(axes, 2.2)) < trajectories.MOST_DOTS
-    assert "Of 200 epochs one in 7 is drawn." in write_report(folder).read_text(encoding="utf-8")
+    assert "Of 200 epochs one in 7 is drawn." in section_alone(folder)
 
 
 def test_a_compact_path_goes_through_the_same_places():
@@ -352,9 +365,9 @@ def test_a_compact_path_goes_through_the_same_places():
     )
     rng = np.random.default_rng(0)
     places = np.cumsum(rng.normal(size=(500, 2)) * 0.07, axis=0)
-    text = compact("M " + " L ".join(f"{x:.6f} {y:.6f}" for x, y in places))
+    path = compact("M " + " L ".join(f"{x:.6f} {y:.6f}" for x, y in places))
     at, tens = np.zeros(2), []
-    for command, rest in re.findall(r"([Mlhv])([^Mlhv]*)", text):
+    for command, rest in re.findall(r"([Mlhv])([^Mlhv]*)", path):
         numbers = [float(x) for x in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", rest)]
         step = {"h": [numbers[0], 0.0], "v": [0.0, numbers[0]]}.get(command, numbers)
         at = at + step
