@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from faceloss.report import answer, searched
 from faceloss.report.kinds import Key
 from faceloss.report.records import Records
-from faceloss.report.svg import INK, MUTED, PAPER, Style, styles
+from faceloss.report.svg import INK, MUTED, PAPER, REST, Style, styles
 from faceloss.report.words import digits, interval, metric, place, power, short, signed
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ def against_cost(records: Records, key: Key) -> Callable[["Axes"], None] | None:
     if len(points) < 2:
         return None
     style = look(records)
+    colored = shown(records)
+    named = {label: short(label) for label, _, _ in points if label in colored}
 
     def draw(axes: "Axes") -> None:
         for label, (own, cost), cell in points:
@@ -189,7 +191,10 @@ def against_cost(records: Records, key: Key) -> Callable[["Axes"], None] | None:
             if cost > own:
                 axes.plot([own, cost], y * 2, color=mark.color, linewidth=1, linestyle=(0, (1.2, 1.4)), zorder=4)
                 axes.plot([own], y, mark.marker, color=mark.color, markersize=5, markerfacecolor=PAPER, zorder=5)
-            axes.plot([cost], y, mark.marker, color=mark.color, markersize=6.5, zorder=5, label=short(label))
+            size, order = (6.5, 5) if label in named else (4.5, 2)
+            axes.plot([cost], y, mark.marker, color=mark.color, markersize=size, zorder=order, label=named.get(label))
+        if len(points) > len(named):
+            axes.plot([], [], "o", color=REST, markersize=4.5, label=f"{len(points) - len(named)} others")
         axes.margins(x=0.1, y=0.08)
         axes.set_xlabel(f"{unit} of one run (median over seeds)")
         axes.set_ylabel(metric(key))

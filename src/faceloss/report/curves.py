@@ -7,7 +7,7 @@ import numpy as np
 
 from faceloss.report import answer
 from faceloss.report.charts import look, power_ticks, shown
-from faceloss.report.kinds import Curve
+from faceloss.report.kinds import Curve, Epoch
 from faceloss.report.records import Records
 from faceloss.report.svg import INK, MUTED, REST
 from faceloss.report.words import power, short
@@ -189,7 +189,7 @@ PANELS = (
 
 
 def training(records: Records) -> tuple[Callable[["Figure"], None], tuple[float, float]] | None:
-    """What may share an axis over epochs: median over seeds, the seeds behind it faint. Returns drawing and size.
+    """What may share an axis over epochs: median over seeds, those of colored labels faint. Returns drawing and size.
 
     Raw loss values are not among them: a margin makes them incomparable.
     """
@@ -197,16 +197,20 @@ def training(records: Records) -> tuple[Callable[["Figure"], None], tuple[float,
     if not panels:
         return None
     style = look(records)
-    labels = [label for label in records.labels if any(e.label == label for e in records.epochs)]
+    colored = shown(records)
+    by_label: dict[str, list[Epoch]] = {}
+    for e in records.epochs:
+        by_label.setdefault(e.label, []).append(e)
+    labels = [label for label in records.labels if label in by_label]
 
     def line(axes: "Axes", name: str, label: str) -> None:
         by_seed: dict[int, dict[int, float]] = {}
-        for e in records.epochs:
+        for e in by_label[label]:
             found = getattr(e, name)
-            if e.label == label and found is not None:
+            if found is not None:
                 by_seed.setdefault(e.seed, {})[e.epoch] = found
         mark = style[label]
-        for course in by_seed.values():
+        for course in by_seed.values() if label in colored else []:
             x = sorted(course)
             axes.plot(x, [course[i] for i in x], color=mark.color, linewidth=0.7, alpha=0.35, zorder=2)
         epochs = sorted({i for course in by_seed.values() for i in course})
