@@ -41,6 +41,14 @@ def _tar(shift: float, far: float) -> float:
     return float(_tail(threshold - 2.1 * shift))
 
 
+FAMILIES = ("margin", "adaptive margin", "class vectors", "binary", "pairs and triplets", "centers")
+
+
+def family(loss: str) -> str:
+    """Some family, the same for a loss every time."""
+    return "softmax" if loss in ("softmax", "normface") else FAMILIES[sum(map(ord, loss)) % len(FAMILIES)]
+
+
 def competitor(label: str) -> tuple[str, float, float]:
     """What is known of a label; a loss that is searched for is a middling one."""
     return COMPETITORS.get(label, (label.split(" (")[0], 2.9, 125.0))
@@ -85,6 +93,7 @@ class Study:
         bad = (label, seed) in self.diverged
         return {
             "kind": "run", "run": f"{label}-{seed}", "loss": competitor(label)[0], "label": label, "seed": seed,
+            "family": family(competitor(label)[0]),
             "hyperparameters": HYPERPARAMETERS.get(label, {}), "status": "diverged" if bad else "finished",
             "batches": "identity-balanced" if label in ("triplet", "softmax (identity-balanced)") else "shuffled",
             "reason": "the loss was not finite in epoch 4, step 212" if bad else "",

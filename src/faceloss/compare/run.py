@@ -214,6 +214,7 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
     record = {
         "kind": "run",
         **who,
+        "family": losses.describe(row.loss).family,
         "hyperparameters": full_hyperparameters(row),
         "batches": row.batches,
         "status": status,

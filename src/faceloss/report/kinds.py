@@ -60,6 +60,7 @@ class Run:
     status: Literal["finished", "diverged", "collapsed", "failed"]
     run: str = ""
     loss: str = ""
+    family: str = ""  # as the loss file names it
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     batches: str = ""
     reason: str | None = ""

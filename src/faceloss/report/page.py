@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from faceloss.report import answer, charts, curves, facts, search_section, searched, tables
+from faceloss.report import answer, charts, curves, det, facts, failures, search_section, searched, tables
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
 from faceloss.report.sheet import sheet
@@ -29,7 +29,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
         "figures": _figures(records, progress),
         "search": search_section.section(records, progress),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
-        "failures": tables.failures(records),
+        "failures": failures.failures(records),
         "data": facts.data(records),
         "reading": [facts.reading()],
         "reproduce": facts.reproduce(records),
@@ -94,7 +94,7 @@ def _figure(picture: Safe, title: str, caption: str) -> Safe:
 
 
 def _figures(records: Records, progress: Callable[[str, int, int], None]) -> list[Child]:
-    steps = (_forest, _other_forests, _det, _scores, _training, _cost)
+    steps = (_forest, _other_forests, _det, _families, _scores, _training, _cost)
     parts: list[Child] = []
     absent: list[str] = []
     for i, step in enumerate(steps):
@@ -148,7 +148,7 @@ def _other_forests(records: Records) -> Safe | str:
 
 
 def _det(records: Records) -> Safe | str:
-    draw = curves.det(records)
+    draw = det.det(records)
     if draw is None:
         return "DET curves"
     test = curves.test_of(records, "det")
@@ -157,6 +157,21 @@ def _det(records: Records) -> Safe | str:
         picture, f"DET on {test}.",
         "Lines are medians over seeds, lower is better. The band reaches from the lowest to the highest 95 % limit "
         "of any seed, over subjects.",
+    )  # fmt: skip
+
+
+def _families(records: Records) -> Safe | str:
+    found = det.families(records)
+    if found is None:
+        return ""
+    draw, size = found
+    named = det.of_families(records)
+    alt = f"DET curves family by family: {', '.join(f'{name} ({len(labels)})' for name, labels in named.items())}"
+    picture = inline(draw, name="families", size=size, alt=alt)
+    return _figure(
+        picture, "The same, family by family.",
+        f"Each panel has the losses of one family in color, the baseline in ink and the best of all in grey. Of more "
+        f"than {det.COLORED} only the best are named. Families stand in the order of their best loss.",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from statistics import median
 
 from faceloss.report import answer, searched
 from faceloss.report.kinds import Cell, Difference, Key
-from faceloss.report.markup import Child, Safe, head, row, table, tag
+from faceloss.report.markup import Child, Safe, head, numeric, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.words import (
     count,
@@ -18,7 +18,6 @@ from faceloss.report.words import (
     metric,
     number,
     place,
-    plural,
     power,
     signed,
 )
@@ -251,14 +250,10 @@ def _support(cell: Cell) -> list[Safe]:
     return [tag("td", text, class_="n") for text in (attained, count(cell.pairs), count(cell.effective))]
 
 
-def _numeric(*names: str) -> list[Safe]:
-    return [tag("th", name, scope="col", class_="n") for name in names]
-
-
 def _summaries(cells: list[Cell], names: dict[Key, str], name: str) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
     header = head(
-        "Measure", "Loss", *_numeric("Mean", "95 % interval", "Spread", "Seeds", "Attained FAR", "Pairs", "Effective n")
+        "Measure", "Loss", *numeric("Mean", "95 % interval", "Spread", "Seeds", "Attained FAR", "Pairs", "Effective n")
     )
     body = []
     before = None
@@ -280,9 +275,7 @@ def _summaries(cells: list[Cell], names: dict[Key, str], name: str) -> Safe:
 
 def _seeds(cells: list[Cell], names: dict[Key, str]) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
-    header = head(
-        "Measure", "Loss", *_numeric("Seed", "Value", "95 % interval", "Attained FAR", "Pairs", "Effective n")
-    )
+    header = head("Measure", "Loss", *numeric("Seed", "Value", "95 % interval", "Attained FAR", "Pairs", "Effective n"))
     body = [
         row(
             names[c.key], c.label, tag("td", "–" if c.seed is None else str(c.seed), class_="n"),
@@ -295,7 +288,7 @@ def _seeds(cells: list[Cell], names: dict[Key, str]) -> Safe:
 
 def _gaps(rows: list[Difference], names: dict[Key, str]) -> Safe:
     header = head(
-        "Measure", "Loss", "Against", *_numeric("Difference", "95 % interval", "p", "p (Holm)", "Seeds"), "Verdict"
+        "Measure", "Loss", "Against", *numeric("Difference", "95 % interval", "p", "p (Holm)", "Seeds"), "Verdict"
     )
     body = []
     for d in rows:
@@ -310,47 +303,3 @@ def _gaps(rows: list[Difference], names: dict[Key, str]) -> Safe:
             )
         )  # fmt: skip
     return table(header, body, name="Differences to the baseline")
-
-
-def failures(records: Records) -> list[Child]:
-    """Refused files with reasons and counts; runs that stopped, with reason; runs that are missing."""
-    parts: list[Child] = []
-    bad = [run for run in records.runs.values() if run.status != "finished"]
-    if bad:
-        header = head("Loss", *_numeric("Seed"), "What happened", *_numeric("Epochs done"), "Reason")
-        body = [
-            row(
-                r.label, tag("td", str(r.seed), class_="n"), r.status, tag("td", count(r.epochs_done), class_="n"),
-                tag("td", r.reason or "no reason recorded", class_="wrap"),
-            )
-            for r in bad
-        ]  # fmt: skip
-        parts += [tag("h3", "Runs that did not finish"), table(header, body, name="Runs that did not finish")]
-    else:
-        parts.append(tag("p", "No run diverged, collapsed or failed." if records.runs else "No run has been recorded."))
-    if records.missing:
-        parts.append(tag("h3", "Runs that are missing"))
-        parts.append(tag("p", answer.missing(records)))
-        waiting = Counter(label for label, _ in records.missing)
-        parts.append(tag("ul", [tag("li", f"{label}: {plural(n, 'run')}") for label, n in waiting.items()]))
-    reasons = [(data, reason, n) for data in records.data for reason, n in data.reasons.items() if n]
-    if reasons:
-        header = head("Role", "Data", *_numeric("Files"), "Reason")
-        body = [
-            row(d.role, d.name, tag("td", count(n), class_="n"), tag("td", reason, class_="wrap"))
-            for d, reason, n in reasons
-        ]
-        parts += [tag("h3", "Files that were refused"), table(header, body, name="Files that were refused")]
-        files = [(d.role, *f[:2]) for d in records.data for f in d.refused_files if len(f) > 1]
-        if files:
-            header = head("Role", "File", "Reason")
-            body = [row(role, tag("td", f, class_="wrap"), tag("td", why, class_="wrap")) for role, f, why in files]
-            listing = table(header, body, name="Names of refused files")
-            parts.append(tag("details", tag("summary", f"Names of {plural(len(files), 'file')}"), listing))
-    elif records.data:
-        refused = sum(data.refused for data in records.data)
-        parts.append(tag("p", f"{plural(refused, 'file')} refused." if refused else "No file was refused."))
-    if records.unknown:
-        named = ", ".join(f"{kind} ({n})" for kind, n in sorted(records.unknown.items()))
-        parts.append(tag("p", f"Records of a kind that this page does not show: {named}."))
-    return parts
