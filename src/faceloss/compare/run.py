@@ -222,6 +222,7 @@ def _finish(
     record = {
         "kind": "run",
         **who,
+        "family": losses.describe(row.loss).family,
         "hyperparameters": full_hyperparameters(row),
         "batches": row.batches,
         "status": status,
