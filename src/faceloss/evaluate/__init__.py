@@ -4,6 +4,7 @@
 """
 
 from faceloss.evaluate.bootstrap import subject_bootstrap
+from faceloss.evaluate.cells import Judged, Measured
 from faceloss.evaluate.file import evaluate_file
 from faceloss.evaluate.linear import hold_out
 from faceloss.evaluate.metrics import (
@@ -19,7 +20,7 @@ from faceloss.evaluate.metrics import (
     ten_folds,
 )
 from faceloss.evaluate.neural_collapse import CosineStatistics, NeuralCollapse, cosine_statistics, measure_collapse
-from faceloss.evaluate.protocols import Judged, Measured, judge_closed_set, judge_matrix, judge_pairs, judge_rank
+from faceloss.evaluate.protocols import judge_closed_set, judge_matrix, judge_pairs, judge_rank
 from faceloss.evaluate.statistics import (
     Difference,
     Summary,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from faceloss.errors import BadInput
-from faceloss.evaluate.protocols import Measured, judge_matrix, judge_pairs, judge_rank
+from faceloss.evaluate.cells import Measured
+from faceloss.evaluate.protocols import judge_matrix, judge_pairs, judge_rank
 
 PAIR_COLUMNS = {2: "two images", 3: "two images and same (0/1)", 4: "two images, same (0/1) and fold"}
 
