@@ -85,7 +85,7 @@ def judge_distractors(
 
     ``embeddings`` [N,D] raw or unit; ``roles`` [N] "probe" or "distractor" (other rows take no part); ``identities``
     [N] count for probes only. ``seed`` orders the distractors. Sizes beyond those there are come back as not
-    measurable; without ``sizes`` 10, 100, ... and all.
+    measurable; without ``sizes`` all distractors are taken, and nothing less.
     """
     e = unit(embeddings)
     part = np.asarray(roles)
@@ -99,7 +99,7 @@ def judge_distractors(
     probes = _probes(e[known], code)
     rng = np.random.Generator(np.random.Philox(key=seed))
     crowd = e[others[np.argsort(rng.random(others.size))]]
-    wanted = sorted(set(sizes)) if sizes else [*(n for n in SIZES if n < others.size), others.size]
+    wanted = sorted(set(sizes)) if sizes else [others.size]
     within = [n for n in wanted if n <= others.size]
     _, strangers = best(probes.embeddings, probes.subject, crowd, np.full(others.size, -1), within, progress)
     rows = []
@@ -195,6 +195,6 @@ def _verification(
         known = sums(subject, (hit - value) / pairs, people)
         known = known - steep * sums(probes.subject, (by_probe[k] - attained * n) / impostors, people)
         psi: NDArray[np.float64] = np.concatenate([known, -steep * (by_stranger[k] - attained * p) / impostors])
-        row = cell(protocol, "tar", far, value, psi, pairs, mated, attained, threshold)
-        rows.append(row._replace(gallery=n))
+        rate = cell(protocol, "tar", far, value, psi, pairs, mated, attained, threshold)
+        rows.append(rate._replace(gallery=n))
     return rows
