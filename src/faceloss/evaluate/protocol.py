@@ -64,7 +64,7 @@ class Protocol(NamedTuple):
     hashes: dict[str, str]  # SHA-256 of these files
 
 
-def _pair_list(arrays: Arrays) -> tuple[Array, Array, Array, Array | None]:
+def pair_list(arrays: Arrays) -> tuple[Array, Array, Array, Array | None]:
     """first, second, same and fold of the array ``pairs``."""
     pairs, identities = arrays["pairs"], arrays.get("identities")
     if pairs.ndim != 2 or pairs.shape[1] not in PAIR_COLUMNS or pairs.dtype.kind not in "iu" or not len(pairs):
@@ -82,13 +82,13 @@ def _pair_list(arrays: Arrays) -> tuple[Array, Array, Array, Array | None]:
 
 
 def _pairs(arrays: Arrays, progress: Progress | None) -> Outcome:
-    judged = judge_pairs(arrays["embeddings"], *_pair_list(arrays), arrays.get("identities"))
+    judged = judge_pairs(arrays["embeddings"], *pair_list(arrays), arrays.get("identities"))
     return Outcome(judged.rows, judged=(judged,))
 
 
 def _pairs_by_group(arrays: Arrays, progress: Progress | None) -> Outcome:
     e, groups = arrays["embeddings"], arrays["groups"]
-    return Outcome(judge_pairs_by_group(e, *_pair_list(arrays), groups, arrays.get("identities")).rows)
+    return Outcome(judge_pairs_by_group(e, *pair_list(arrays), groups, arrays.get("identities")).rows)
 
 
 def _cross_matrix(arrays: Arrays, progress: Progress | None) -> Outcome:

@@ -56,8 +56,8 @@ def _pairs_by_group(rng: np.random.Generator) -> Twin:
 
 
 def _templates(rng: np.random.Generator) -> Twin:
-    """Each of 200 people has a gallery template and two probe templates of 1 to 6 images in 1 to 3 media."""
-    people, each = 200, 3
+    """Each of 400 people has a gallery template and two probe templates of 1 to 6 images in 1 to 3 media."""
+    people, each = 400, 3
     sizes = rng.integers(1, 7, people * each)
     owner = np.repeat(np.arange(people), each)
     whole, labels = faces(rng, np.bincount(owner, sizes).astype(np.int64), noise=1.6)
