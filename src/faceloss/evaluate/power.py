@@ -1,7 +1,8 @@
 """Which difference a test could have shown: said before a verdict of "no difference found" is read as equality.
 
-The paired test claims a difference d when |d| > t_(1 - a/2, v) E, with E its standard error and v its degrees of freedom
-(:func:`faceloss.evaluate.statistics.paired_difference`). A true difference D is claimed with probability of about P when
+The paired test (:func:`faceloss.evaluate.statistics.paired_difference`) claims a difference d when
+|d| > t_(1 - a/2, v) E, with E its standard error and v its degrees of freedom. A true difference D is claimed with
+probability of about P when
 
     D = (t_(1 - a/2, v) + t_(P, v)) E
 

@@ -11,7 +11,8 @@ Verdicts are those of Wilcoxon-Holm: whether two losses differ must not depend o
 does with mean ranks (Benavoli, Corani and Mangili, 2016). Nemenyi's CD is given beside them for the usual diagram
 (Demsar, 2006). Benchmarks count as independent, which those over the same people are not.
 
-With N benchmarks the smallest two-sided p is 2 / 2^N: below six nothing can be found, and that is "not measurable".
+With N benchmarks the smallest two-sided p is 2 / 2^N, and Holm asks for 0.05 / pairs: where even N benchmarks that all
+agree would not do (below six for one pair, below nine for ten), the verdict is "not measurable".
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import fdtrc  # type: ignore[import-untyped]
 
-from faceloss.errors import BadInput
+from faceloss.errors import BadInput, unknown
 from faceloss.evaluate.metrics import Floats
 from faceloss.evaluate.statistics import SIGNIFICANCE, holm
 
@@ -67,8 +68,13 @@ def friedman(values: ArrayLike) -> float:
     return float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * chi / (n * (k - 1) - chi)))
 
 
-def wilcoxon(differences: ArrayLike) -> float:
-    """Exact two-sided p of the signed-rank test: all 2^n signs are equally likely under equality.
+class SignedRanks(NamedTuple):
+    p: float
+    lead: float  # sum of the ranks of positive differences minus that of negative ones
+
+
+def wilcoxon(differences: ArrayLike) -> SignedRanks:
+    """Exact two-sided signed-rank test: all 2^n signs are equally likely under equality.
 
     Zeros are ranked and then left out of both sums (Pratt, 1959), ties share their mean rank; exact with both.
     """
@@ -85,7 +91,7 @@ def wilcoxon(differences: ArrayLike) -> float:
         ways = (ways + shifted) / 2
     up = int(doubled[signs].sum())
     extreme = min(up, total - up)
-    return float(min(1.0, 2 * ways[: extreme + 1].sum()))
+    return SignedRanks(float(min(1.0, 2 * ways[: extreme + 1].sum())), (2 * up - total) / 2)
 
 
 def critical_difference(losses: int, benchmarks: int) -> float:
@@ -96,8 +102,14 @@ def critical_difference(losses: int, benchmarks: int) -> float:
     return float(q * np.sqrt(losses * (losses + 1) / (6 * benchmarks)))
 
 
-def rank_losses(values: ArrayLike, labels: Sequence[str], larger_is_better: bool = True) -> Ranking:
-    """Compare ``labels`` [k] over benchmarks from one number each, ``values`` [N,k]; no number may be missing."""
+def rank_losses(
+    values: ArrayLike, labels: Sequence[str], larger_is_better: bool = True, control: str | None = None
+) -> Ranking:
+    """Compare ``labels`` [k] over benchmarks from one number each, ``values`` [N,k]; no number may be missing.
+
+    With a ``control`` only the pairs (another loss, control) are tested, which asks less of each; there are no cliques
+    then.
+    """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] != len(labels) or x.shape[1] < 2 or not x.shape[0]:
         raise BadInput(
@@ -110,15 +122,19 @@ def rank_losses(values: ArrayLike, labels: Sequence[str], larger_is_better: bool
     mean = ranks(x).mean(axis=0)
     order = np.argsort(mean, kind="stable")
     couples = [(int(a), int(b)) for a, b in combinations(order, 2)]
-    raw = [wilcoxon(x[:, a] - x[:, b]) for a, b in couples]
-    able = 2.0 ** (1 - n) < SIGNIFICANCE
+    if control is not None:
+        if control not in labels:
+            raise BadInput(unknown("loss", control, labels))
+        base = list(labels).index(control)
+        couples = [(int(a), base) for a in order if a != base]
+    tests = [wilcoxon(x[:, a] - x[:, b]) for a, b in couples]
+    able = len(couples) * 2.0 ** (1 - n) < SIGNIFICANCE
     rows = []
-    for (a, b), p, adjusted in zip(couples, raw, holm(raw), strict=True):
+    for (a, b), found, adjusted in zip(couples, tests, holm([test.p for test in tests]), strict=True):
         phrase = "not measurable"
         if able:
-            lead = float(np.median(x[:, a] - x[:, b]))
-            phrase = "no difference found" if adjusted >= SIGNIFICANCE else "better" if lead > 0 else "worse"
-        rows.append(PairOfLosses(labels[a], labels[b], p, adjusted, phrase))
+            phrase = "no difference found" if adjusted >= SIGNIFICANCE else "better" if found.lead > 0 else "worse"
+        rows.append(PairOfLosses(labels[a], labels[b], found.p, adjusted, phrase))
     apart = {frozenset((row.one, row.two)) for row in rows if row.verdict in ("better", "worse")}
     return Ranking(
         tuple(labels[j] for j in order),
@@ -127,7 +143,7 @@ def rank_losses(values: ArrayLike, labels: Sequence[str], larger_is_better: bool
         friedman(x) if n > 1 else None,
         critical_difference(k, n) if n > 1 else None,
         tuple(rows),
-        _cliques([labels[j] for j in order], apart),
+        _cliques([labels[j] for j in order], apart) if control is None else (),
     )
 
 
