@@ -42,7 +42,7 @@ def evaluate(
     A pair is two rows of embeddings, and may be followed by whether it is of one person (0 or 1) and by its fold. What
     the pairs cannot carry is "not measurable".
     """
-    from faceloss.compare.looks import look
+    from faceloss.compare.looks import look, model_hash
     from faceloss.errors import BadInput
     from faceloss.evaluate.file import Input, judge_input, read_input, repeated
     from faceloss.evaluate.protocol import load_protocol
@@ -57,12 +57,13 @@ def evaluate(
             raise BadInput(f"{given} is a trained network; say which faces it should be judged on: --data.")
         from faceloss.compare.model import embedded, load_model
 
-        arrays, _ = embedded(load_model(given), data, images, progress)
-        held = Input(arrays, {})
+        arrays, test = embedded(load_model(given), data, images, progress)
+        held, what = Input(arrays, {}), model_hash(given if given.is_dir() else given.parent)
     else:
         if data is not None or images is not None:
             raise BadInput(f"--data and --images belong to a trained network; {given} is none.")
         held = read_input(given, protocol)
+        test, what = held.digests(protocol)
     if "embeddings" in held.arrays and (sentence := repeated(held.arrays["embeddings"], held.arrays.get("identities"))):
         progress.say(f"note: {sentence}")
     outcome = judge_input(held, protocol, progress)
@@ -72,7 +73,6 @@ def evaluate(
     for line in _lines(outcome, as_json):
         click.echo(line)
     if str(given) != "builtin":
-        test, what = held.digests(protocol)
         looks = look(test, [what], f"evaluate {what[:12]}")
         if as_json:
             click.echo(json.dumps({"kind": "looks", "test": test, **looks._asdict(), "luck": looks.luck}))

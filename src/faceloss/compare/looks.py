@@ -6,6 +6,7 @@ equal losses whose results have a standard error e the best looks better by e ti
 numbers.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped]
 
 from faceloss.data.cache import cache_folder
+from faceloss.data.faces import Faces, PairList
 
 
 class Looks(NamedTuple):
@@ -79,3 +81,21 @@ def look(digest: str, things: Iterable[str], session: str, cache: Path | None = 
                 os.close(handle)
     known |= dict.fromkeys(new, session)
     return Looks(len(known), len(set(known.values())), len(new))
+
+
+def test_digest(faces: Faces, pairs: PairList | None) -> str:
+    """SHA-256 of a test: its faces and, where it is a list, its pairs."""
+    if pairs is None:
+        return faces.digest
+    total = hashlib.sha256(faces.digest.encode())
+    for column in (pairs.first, pairs.second, pairs.same, pairs.fold):
+        total.update(column.tobytes())
+    return total.hexdigest()
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 of the trained network in the folder of a run, as its contract says it; "" where there is none."""
+    with suppress(OSError, ValueError, KeyError, AttributeError):
+        files = json.loads((folder / "model.json").read_text(encoding="utf-8"))["files"]
+        return hashlib.sha256("".join(sorted(files.values())).encode()).hexdigest()
+    return ""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from faceloss import losses, nets
 from faceloss.compare.judge import Embed
+from faceloss.compare.looks import test_digest
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.faces import Faces, PairList
 from faceloss.data.pairs import load_test
@@ -101,7 +102,7 @@ def _projection(tensors: dict[str, torch.Tensor], contract: dict[str, Any]) -> t
 def embedded(
     model: Model, data: str, images: Path | None = None, progress: Callback | None = None
 ) -> tuple[dict[str, NDArray[Any]], str]:
-    """What a protocol takes: the arrays of ``data``, embedded by ``model``, and the digest of the faces.
+    """What a protocol takes: the arrays of ``data``, embedded by ``model``, and the digest of the test.
 
     ``data`` is what ``faceloss compare --test`` takes: a labelled set of faces, or a list of pairs (then with
     ``images``). The arrays are ``embeddings``, ``identities`` and ``groups`` where they are known, and ``pairs``.
@@ -110,7 +111,8 @@ def embedded(
     faces: Faces = loaded.faces if isinstance(loaded, PairList) else loaded
     rows = []
     for start in range(0, len(faces), 1024):
-        rows.append(model.embedder(faces.pixels[start : start + 1024]))
+        chosen = np.arange(start, min(start + 1024, len(faces)))  # a copy: the cache is read-only
+        rows.append(model.embedder(faces.pixels[chosen]))
         if progress is not None:
             progress("embedding", min(start + 1024, len(faces)), len(faces))
     arrays: dict[str, NDArray[Any]] = {"embeddings": np.concatenate(rows)}
@@ -120,4 +122,4 @@ def embedded(
         arrays["groups"] = np.array(faces.groups)
     if isinstance(loaded, PairList):
         arrays["pairs"] = np.stack([loaded.first, loaded.second, loaded.same, loaded.fold], axis=1).astype(np.int64)
-    return arrays, faces.digest
+    return arrays, test_digest(faces, loaded if isinstance(loaded, PairList) else None)

@@ -51,7 +51,7 @@ def _pairs(rng: np.random.Generator) -> Twin:
 def _pairs_by_group(rng: np.random.Generator) -> Twin:
     e, labels = faces(rng, rng.integers(4, 8, 120))
     groups = np.array(GROUPS)[labels % 4]
-    parts = [_draw_pairs(rng, labels, np.flatnonzero(groups == name), 25, 10) for name in GROUPS]
+    parts = [_draw_pairs(rng, labels, np.flatnonzero(groups == name), 30, 10) for name in GROUPS]
     return {"embeddings": e, "identities": labels, "groups": groups, "pairs": np.concatenate(parts)}
 
 
