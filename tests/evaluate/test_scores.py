@@ -131,3 +131,31 @@ def test_other_bad_scores(tmp_path):
         read_scores(tmp_path / "b.csv")
     with pytest.raises(BadInput, match=r"\.csv or \.npz"):
         to_bytes({}, ".txt")
+
+
+def test_bob_measure_identifies_the_same_people():
+    """bob's detection and identification rate, its false alarm rate and its CMC, on the searches of the open set.
+
+    bob gives a tied mate the better rank, we the worse one; there are no ties here.
+    """
+    bob = pytest.importorskip("bob.measure", reason="BOB.MEASURE IS ABSENT: this agreement was not tested")
+    from faceloss.evaluate import judge_open_set
+    from faceloss.evaluate.openset import enroll
+
+    arrays = twin("open-set")
+    e, people = arrays["embeddings"].astype(np.float64), arrays["identities"]
+    e /= np.linalg.norm(e, axis=1, keepdims=True)
+    roles = enroll(people)
+    gallery, probes = np.flatnonzero(roles == "gallery"), np.flatnonzero(roles == "probe")
+    searches = []
+    for p in probes:
+        score, own = e[gallery] @ e[p], people[gallery] == people[p]
+        searches.append((score[~own], score[own] if own.any() else None))
+    found = {(r.metric, r.at): r for r in judge_open_set(e, people, roles, sizes=[len(gallery)]).judged.rows}
+    tpir = found["tpir", 0.1]
+    assert 0.2 < tpir.value < 0.9
+    assert bob.detection_identification_rate(searches, tpir.threshold) == pytest.approx(tpir.value)
+    assert bob.false_alarm_rate(searches, tpir.threshold) == pytest.approx(tpir.attained)
+    mated = [search for search in searches if search[1] is not None]
+    for k in (1, 5, 10):
+        assert bob.cmc(mated)[k - 1] == pytest.approx(found["rank", float(k)].value)
