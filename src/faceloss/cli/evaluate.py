@@ -13,8 +13,7 @@ import click
     "--protocol",
     "name",
     metavar="NAME|FILE.toml",
-    help="lfw, rfw, ijb, megaface, trillion-pairs, cross-matrix, rank, closed-set, open-set, groups, or a protocol "
-    "file of your own. Default: all that fit.",
+    help="One of those below, or a protocol file of your own. Default: all that fit.",
 )
 @click.option(
     "--data", help="The faces or pair list to embed, where EMBEDDINGS is a trained network; as in `compare --test`."
@@ -38,6 +37,13 @@ def evaluate(
     .csv    scores of pairs: columns label (1 or 0), score, and where known first, second, fold; or the same as .npz
     folder  of a trained network, RUNS/runs/NAME, or its model file; with --data
     builtin the generated twin of the protocol, to try it
+
+    \b
+    lfw     a pair list, ten folds            rfw             the same in groups
+    ijb     templates, 1:1 and 1:N            megaface        rank 1 and TAR among distractors
+    rank    leave one out, rank k             trillion-pairs  TPR at FAR 1e-3, TAR at FAR 1e-9
+    groups  FMR, FNMR at one threshold        open-set        who is it, or nobody?
+    cross-matrix  every pair of a set         closed-set      a linear classifier names test images
 
     A pair is two rows of embeddings, and may be followed by whether it is of one person (0 or 1) and by its fold. What
     the pairs cannot carry is "not measurable".

@@ -83,11 +83,11 @@ def judge_groups(
     """
     e = unit(embeddings)
     names = np.asarray(groups)
-    if names.shape != (len(e),) or names.dtype.kind not in "US":
+    if names.shape != (len(e),) or names.dtype.kind != "U":
         raise BadInput(
             f"The groups have shape {names.shape} and type {names.dtype}; give one text for each of {len(e)}."
         )
-    known = names != np.zeros((), dtype=names.dtype)
+    known = names != ""
     if len(np.asarray(identities)) != len(e):
         raise BadInput(f"{len(np.asarray(identities))} identities were given for {len(e)} images; give one for each.")
     found = [str(name) for name in np.unique(names[known])]

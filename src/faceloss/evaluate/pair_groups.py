@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from faceloss.errors import BadInput
-from faceloss.evaluate.cells import MEASURED, Judged, Measured, cell, missing
+from faceloss.evaluate.cells import MEASURED, Judged, Measured, cell, codes, missing, unit
 from faceloss.evaluate.protocols import judge_pairs
 
 PROTOCOL = "ten folds by group"
@@ -26,10 +26,12 @@ def judge_pairs_by_group(
     the mean of the groups' accuracies, "lowest accuracy" with the group in its note, and "spread", the standard
     deviation over groups (n - 1), which has no interval. No subject is in two groups.
     """
-    e, names = np.asarray(embeddings), np.asarray(groups)
+    e, names = unit(embeddings), np.asarray(groups)
     a, b, flags = np.asarray(first), np.asarray(second), np.asarray(same)
-    if names.shape != e.shape[:1] or names.dtype.kind not in "US":
-        raise BadInput(f"The groups have shape {names.shape} and type {names.dtype}; give {len(e)} texts.")
+    if names.shape != e.shape[:1] or names.dtype.kind != "U":
+        raise BadInput(
+            f"The groups have shape {names.shape} and type {names.dtype}; give one text for each of {len(e)}."
+        )
     if a.ndim != 1 or a.shape != b.shape or not a.size or min(a.min(), b.min()) < 0 or max(a.max(), b.max()) >= len(e):
         raise BadInput(f"Pairs must be two rows of the embeddings each, 0 to {len(e) - 1}.")
     if np.any(names[a] != names[b]):
@@ -39,10 +41,8 @@ def judge_pairs_by_group(
         people = np.asarray(identities)
         if people.shape != names.shape:
             raise BadInput(f"The identities have shape {people.shape}; give one for each of {len(e)} images.")
-        both = np.unique(
-            np.stack([np.unique(people, return_inverse=True)[1], np.unique(names, return_inverse=True)[1]]), axis=1
-        )
-        if both.shape[1] > np.unique(people).size:
+        both = np.stack([codes(people, len(e))[0], codes(names, len(e), "groups")[0]])
+        if np.unique(both, axis=1).shape[1] > np.unique(both[0]).size:
             raise BadInput("An identity has images in two groups; in this protocol everyone is in one.")
     rows: list[Measured] = []
     heads: list[Measured] = []
