@@ -14,6 +14,7 @@ from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.here import here
 from faceloss.compare.engines.session import close_session, same_faces, see
 from faceloss.compare.lock import locked
+from faceloss.compare.looks import look, model_hash, test_digest
 from faceloss.compare.memory import not_spread, refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
@@ -84,7 +85,22 @@ def compare(
             board = Board(progress, len(runs), len(todo))
             for wave in waves(todo):
                 (engine or together)(wave, study, bench, out, board)
+        _count_looks(bench, runs, out, progress)
         return assemble(out)
+
+
+def _count_looks(bench: Bench, runs: list[Run], out: Path, progress: Progress) -> None:
+    """Note which networks were judged on each test, say how many that makes in all, and keep it in ``looks.jsonl``.
+
+    It is no part of the records, which do not depend on what else was done on this machine.
+    """
+    judged = [found for run in runs if (found := model_hash(out / "runs" / run.folder))]
+    rows = []
+    for test in bench.tests:
+        looks = look(test_digest(test.faces, test.pairs), judged, f"compare {runs[0].id}")
+        progress.say(looks.sentence(test.name))
+        rows.append({"kind": "looks", "test": test.name, **looks._asdict(), "luck": looks.luck})
+    write_atomically(out / "looks.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def _follow(out: Path, progress: Progress, ranks: Ranks) -> None:
