@@ -43,7 +43,7 @@ def test_controls_print_what_a_search_must_beat(
     assert lines[0] == str(out / "report.html")
     assert [line.split(" | ")[0].strip("| ") for line in lines[3:]] == [
         "softmax",
-        *(f"cosface (s=32, m={m})" for m in controls.MARGINS[:2]),
+        *(f"cosface (s=32, m={m})" for m in controls.MARGINS[32][:2]),
         "random_softmax",
     ]
     assert "best fixed margin" in "".join(lines)

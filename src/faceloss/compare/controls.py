@@ -15,7 +15,7 @@ from faceloss.compare.records import STOPPED, Cell, cell_of
 from faceloss.evaluate import holm, paired_difference, verdict
 from faceloss.files import write_atomically
 
-MARGINS = (0.05, 0.1, 0.2, 0.3, 0.4)  # of CosFace, at s = 32
+MARGINS = {32: (0.05, 0.1, 0.2, 0.3, 0.4), 16: (0.1, 0.2, 0.3)}  # of CosFace, by scale
 START = "a=-600"  # of searches for one number: m = 0.2 at s = 32, the middle of the grid
 METHODS = {
     "random": "random_softmax",
@@ -24,7 +24,7 @@ METHODS = {
     "am-lfs": "am_lfs",
     "lookahead": "lookahead_margin",
 }
-GRID = tuple(f"cosface(s=32,m={m})" for m in MARGINS)
+GRID = tuple(f"cosface(s={s},m={m})" for s, margins in MARGINS.items() for m in margins)
 CONTROLS = (
     f"search_softmax({START},method=same)",  # the best of as many models with equal margins
     f"search_softmax({START},method=replay)",
@@ -32,6 +32,7 @@ CONTROLS = (
     "lookahead_margin(method=replay)",
     "am_lfs(method=replay)",
     f"search_softmax({START},candidates=8,trial=halving)",
+    "random_softmax(low=6.4,high=6.4,gradient=normalized)",  # m = 0.2 without the longer steps that a margin makes
     "softmax*4",  # as many images as a search of four candidates
     "cosface(s=32,m=0.2)*4",
 )
