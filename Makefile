@@ -29,10 +29,11 @@ check: install
 docs: install
 	$(BIN)/python tools/make_docs.py
 
-# Speed and memory, each figure beside a peer in the same run; a quarter of an hour.
+# Speed and memory, each figure beside a peer in the same run; some ten minutes.
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for file in head pairs batch6400 train search; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	for table in head autocast headmem pfc; do $(BIN)/python benchmarks/head.py $$table || exit 1; done
+	for file in pairs batch6400 train search; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install

@@ -65,8 +65,9 @@ def _sketch(name: str, hyperparameters: dict[str, Any], recipe: Recipe, classes:
     """The loss without memory, as this process would hold it."""
     with holding(ranks.rank, ranks.size):
         loss = losses.sketch(name, dim=recipe.dim, classes=classes, **hyperparameters)
-    for head in heads(loss) if ranks.size > 1 else []:
-        keep(head, share(head.classes, ranks.rank, ranks.size))
+    for head in heads(loss):
+        if ranks.size > 1 and head.shards is None:  # of a loss of somebody's own
+            keep(head, share(head.classes, ranks.rank, ranks.size))
     return loss
 
 

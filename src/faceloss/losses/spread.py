@@ -25,16 +25,13 @@ def spread(loss: L, group: dist.ProcessGroup | None = None) -> L:
     Raises:
         BadInput: fewer classes than processes.
     """
-    rank, size = dist.get_rank(group), dist.get_world_size(group)
-    for head in heads(loss):
-        keep(head, share(head.classes, rank, size, group))
+    for head in (head for head in heads(loss) if head.shards is None):
+        keep(head, share(head.classes, dist.get_rank(group), dist.get_world_size(group), group))
     return loss
 
 
 def keep(head: ClassHead | BinaryHead, held: Shards) -> None:
-    """Leave to ``head`` the rows of the classes ``held``, unless it has no others already."""
-    if head.shards is not None:
-        return
+    """Leave to ``head`` the rows of the classes ``held``."""
     head.shards = held
     assert head.weight is not None
     each = len(head.weight) // head.classes
