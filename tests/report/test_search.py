@@ -253,6 +253,18 @@ def test_ranks_put_the_further_first_then_the_higher_reward():
     assert searched.ranks(candidates, 4) == [2, 1, None, 5, 0, 3, 4]
 
 
+def test_functions_are_whole_or_not_drawn():
+    one = {"t_slope_1": 2.0, "t_offset_1": 0.5}
+    assert searched.pieces({**one, "t_slope_0": 3.0, "t_offset_0": 0.25, "tau_slope_0": 1.0}, "t") == [
+        (3.0, 0.25),
+        (2.0, 0.5),
+    ]
+    assert searched.pieces(one, "t") is None, "the part before it is missing"
+    assert searched.pieces({"t_slope_0": 1.0}, "t") is None
+    assert searched.pieces({**one, "t_slope_0": 3.0, "t_offset_0": None}, "t") is None
+    assert searched.pieces(one, "tau") is None
+
+
 def test_scores_are_counted_by_pairs(folder, records, page):
     def right(**known: object) -> int:
         rows = rows_of(folder, kind="search", label="lookahead_margin", **known)
