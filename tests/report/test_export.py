@@ -26,13 +26,10 @@ def test_csv_has_every_summary_unrounded(whole):
     records = [json.loads(line) for line in (whole / "records.jsonl").read_text().splitlines()]
     summaries = [r for r in records if r["kind"] == "summary"]
     assert len(rows) == len(summaries) > 50
-    known = {
-        (r["label"], r["test"], r["protocol"], r["metric"], "" if r["at"] is None else str(r["at"])): r for r in rows
-    }
+    names = ("label", "test", "protocol", "metric", "at")
+    known = {tuple(r[name] for name in names): r for r in rows}
     assert len(known) == len(rows)
-    gaps = {
-        (r["label"], r["test"], r["protocol"], r["metric"], r["at"]): r for r in records if r["kind"] == "difference"
-    }
+    gaps = {tuple(r[name] for name in names): r for r in records if r["kind"] == "difference"}
     for want in summaries:
         key = tuple(want[name] for name in names)
         found = known[(*key[:4], "" if key[4] is None else str(float(key[4])))]
