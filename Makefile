@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench million faces study every-loss clean
+.PHONY: install compare test check docs bench million faces study every-loss search-study clean
 
 install: $(STAMP)
 
@@ -32,7 +32,7 @@ docs: install
 # Speed and memory, each figure beside a peer in the same run; a quarter of an hour.
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for file in head pairs batch6400 train; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	for file in head pairs batch6400 train search; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install
@@ -46,6 +46,10 @@ study: install
 # Does every loss train? All of them, three seeds, on the built-in faces; about 75 minutes of one core.
 every-loss: install
 	$(BIN)/python studies/every_loss.py
+
+# Is it worth searching for the margin? Searches and their controls on the built-in faces; an hour of two cores.
+search-study: install
+	$(BIN)/python studies/search.py
 
 # Render the built-in faces anew (an hour of one core); needs the extra `faces`.
 faces: install

@@ -24,6 +24,7 @@ from faceloss.data.keys import key
 from faceloss.errors import CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.losses.scores import Blocks, read_in
+from faceloss.losses.shards import holding
 from faceloss.losses.spread import spread
 from faceloss.search.policy import Policy, Replay
 from faceloss.train import checkpoint
@@ -48,7 +49,8 @@ def build_state(run: Run, study: Study, classes: int, ranks: Ranks = ONE) -> Sta
     recipe, device = study.recipe, resolve_device(study.recipe.device)
     row, own = run.competitor, {name: key(run.seed, name) % 2**62 for name in ("net", "loss")}
     net = nets.build(recipe.net, dim=recipe.dim, seed=own["net"], input_size=recipe.size, **recipe.net_options)
-    loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
+    with holding(ranks.rank, ranks.size):
+        loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
     if recipe.head_precision == "bf16":
         read_in(loss, Blocks(product=torch.bfloat16))
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
@@ -70,10 +72,14 @@ def model(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if project is not None:
         weights = {f"projection.{name}": tensor for name, tensor in project.state_dict().items()}
         assert not weights.keys() & tensors.keys()
-        does = (inspect.getdoc(project) or type(project).__name__).splitlines()[0]
-        facts["projection"] = {"tensors": sorted(weights), "does": does}
+        facts["projection"] = {"tensors": sorted(weights), "does": summary_of(type(project))}
         tensors |= weights
     return tensors, facts
+
+
+def summary_of(kind: type) -> str:
+    """The first line of a class's docstring, else its name."""
+    return (inspect.getdoc(kind) or kind.__name__).splitlines()[0]
 
 
 def execute(
@@ -147,7 +153,7 @@ def execute(
         if not alone and any(ending != endings[0] for ending in endings):
             words = "; ".join(f"process {rank}: {' '.join(ending)}" for rank, ending in enumerate(endings))
             raise CouldNotFinish(f"the processes of this run ended in different ways ({words})")
-        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason))
+        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason, ranks.size))
         return ended
 
 
@@ -188,7 +194,9 @@ def _found(run: Run, folder: Path, epochs: int) -> Policy:
     return Replay(found, epochs)
 
 
-def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str) -> str:
+def _finish(
+    run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str, processes: int
+) -> str:
     row, recipe = run.competitor, study.recipe
     who = {"run": run.id, "label": row.label, "loss": row.loss, "seed": run.seed}
     results: list[dict[str, Any]] = []
@@ -241,6 +249,7 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
         **({"search_seconds": round(sum(entry["seconds"] for entry in log), 2)} if log else {}),
         "images_per_second": round(state.images_seen / max(state.seconds, 1e-9), 1),
         "peak_memory_mib": _peak_memory_mib(),
+        "processes": processes,  # the seconds and the memory are those of process 0
     }
     archive = io.BytesIO()
     np.savez(archive, **influences)  # type: ignore[arg-type]

@@ -15,6 +15,13 @@ from faceloss.train.settings import Frozen, Recipe
 BASELINE = "softmax"
 
 
+class Single(Frozen):
+    """What makes of a study the training of one network for its own sake, under one loss and with no softmax beside."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    val: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the identities kept for validation; for tests none are
+
+
 class Study(Frozen):
     """A comparison. Two studies with equal fields give equal records."""
 
@@ -24,11 +31,17 @@ class Study(Frozen):
     images: str | None = None  # the folder that pair lists among ``tests`` refer to
     losses: Annotated[tuple[str, ...], Field(min_length=1)]  # specifications: "cosface" or "cosface(m=0.2,s=30)"
     seeds: Annotated[int, Field(ge=1)] = 3
+    single: Single | None = None  # not a comparison, but one training
     split_seed: int = 0
     recipe: Recipe = Recipe()
     loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
     plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"
     version: str = __version__
+
+    @property
+    def each_seed(self) -> tuple[int, ...]:
+        """The seeds of the runs."""
+        return (self.single.seed,) if self.single else tuple(range(self.seeds))
 
 
 class Competitor(NamedTuple):
@@ -143,7 +156,7 @@ def parse_times(specification: str) -> int:
 def competitors(
     study: Study, classes: int, steps: Callable[[str], int] = lambda batches: sys.maxsize
 ) -> list[Competitor]:
-    """The rows of a study, in the order given, the softmax baseline first.
+    """The rows of a study, in the order given, the softmax baseline first; of a single training that one alone.
 
     Softmax is added when it is missing, because every difference is one to softmax. A loss that asks for
     identity-balanced batches brings softmax on the same batches as a control, so that what the batches do is not
@@ -169,6 +182,12 @@ def competitors(
         label += f" x {times}" if times > 1 else ""
         told = remarks(loss, steps(loss.batches) * times)
         rows.append(Competitor(label, name, used, loss.batches, told, times, _replayed(label, hyperparameters)))
+    labels = [row.label for row in rows]
+    for row in rows:
+        if row.source and row.source not in labels:
+            raise BadInput(f"{row.label} replays the schedule of {row.source}, which must be compared as well.")
+    if study.single:
+        return rows
     control = Competitor(f"{BASELINE} (identity-balanced)", BASELINE, {}, "identity-balanced")
     if any(row.batches == "identity-balanced" for row in rows):
         rows.insert(0, control)
@@ -176,9 +195,6 @@ def competitors(
     rows.insert(0, Competitor(BASELINE, BASELINE, {}, "shuffled"))
     labels = [row.label for row in rows]
     twice = sorted({label for label in labels if labels.count(label) > 1})
-    for row in rows:
-        if row.source and row.source not in labels:
-            raise BadInput(f"{row.label} replays the schedule of {row.source}, which must be compared as well.")
     if twice:
         raise BadInput(f"Given twice: {', '.join(twice)}; every loss of a comparison is run once per seed.")
     return rows
@@ -197,14 +213,16 @@ def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list
     """All runs of a study, seed by seed so that an unfinished study compares what it has on equal seeds."""
     shared = study.recipe.model_dump_json(exclude={"checkpoint_seconds"}) + "|".join((study.version, *digests))
     runs = []
-    for seed in range(study.seeds):
+    for seed in study.each_seed:
         for row in rows:
             text = f"{row.label}|{row.batches}|{sorted(row.hyperparameters.items())}|{seed}|{shared}"
             outside = study.loss_files.get(row.loss) or study.plugins.get(row.loss)
             text += f"|{outside}" if outside else ""
             runs.append(Run(hashlib.sha256(text.encode()).hexdigest()[:10], row, seed))
+    # A schedule is replayed under another seed than it was found under: under its own it would be the same training.
     folders = {(run.competitor.label, run.seed): run.folder for run in runs}
-    return [run._replace(source=folders.get((run.competitor.source, run.seed), "")) for run in runs]
+    sources = [folders.get((run.competitor.source, (run.seed + 1) % study.seeds), "") for run in runs]
+    return [run._replace(source=source) for run, source in zip(runs, sources, strict=True)]
 
 
 def candidates(run: Run) -> int:

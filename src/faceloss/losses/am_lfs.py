@@ -7,17 +7,19 @@
 
 x [B,D] embedding as it comes, w_j [K,D] class vectors, c_j [B,K] cosines, y [B] label. The 4 * bins numbers are
 hyperparameters (t_slope_0, t_offset_0, tau_slope_0, ...); they start at slopes 1 and offsets 0, where the loss is
-softmax without bias. Here is the loss at given numbers; while it trains, ``candidates`` models are trained in each epoch
-from the same weights, each with numbers drawn from a Gaussian whose mean follows the rewards, and the one with the
-highest ``reward`` on the validation identities goes on (``method`` "replay": the schedule so found, from scratch).
-Nothing makes the functions continuous or keeps tau(p) below p or 1, as published: the loss may jump, and be negative.
+softmax without bias. Here is the loss at given numbers; while it trains, ``candidates`` models are trained in each
+epoch from the same weights, each with numbers drawn from a Gaussian of standard deviation ``deviation`` whose mean
+follows the rewards in steps of Adam at ``rate``, and the one with the highest ``reward`` on the validation identities
+goes on (``method`` "replay": what was so found under another seed). Nothing makes the functions continuous or keeps
+tau(p) below p or 1, as published: the loss may jump, and be negative.
 
 Paper: Li et al., "AM-LFS: AutoML for Loss Function Search", ICCV 2019, as a public summary tells it; there is no
 official code. That it used 6 bins, sigma 0.2 and 32 candidates is recalled, not looked up.
 Family: search.
 Batches: shuffled.
-Deviations: 4 candidates. Slopes of tau are at least 0.01, and a tau(p) below 1e-12 (an offset below 0 can do that) counts as 1e-12, without
-gradient. Where an offset of tau is 0, log tau(p) is log p + log slope, so that no probability underflows.
+Deviations: 4 candidates. Slopes of tau are at least 0.01, and a tau(p) below 1e-12 (an offset below 0 can do that)
+counts as 1e-12, without gradient. Where an offset of tau is 0, log tau(p) is log p + log slope, so that no probability
+underflows.
 Checked: formula from a public summary, in part our reading; value and gradient against loops in its test.
 """
 

@@ -5,18 +5,20 @@
 
 theta_j [B,K] angle between embedding and class vector j, both normalized; s scale; m1 factor, m2 angle in radians, m3
 difference of cosines; y [B] label. (1, m, 0) is ArcFace, (1, 0, m) CosFace. Here is the loss at given numbers. While it
-trains, ``candidates`` of the four numbers are drawn in each epoch around their mean, all are scored to first order on
-``scored`` training steps by what a step with each would do to the validation identities, and two, the mean and the best
-of the others, are trained for a share ``tried`` of the epoch. The one with the higher ``reward`` goes on, and the mean
-moves toward it. ``method`` "replay" trains from scratch with the schedule so found, "random" tries the first candidate
-that was drawn in place of the best one.
+trains, ``candidates`` of the four numbers are drawn in each epoch around their mean, a standard ``deviation`` away in
+units of 0.1 of m1, m2 and ln s and 0.05 of m3. All are scored to first order on ``scored`` training steps by what a
+step with each would do to the validation identities, and two, the mean and the best of the others, are trained for a
+share ``tried`` of the epoch. The one with the higher ``reward`` goes on, and where it is not the mean, the mean goes a
+share ``rate`` of the way to it. ``method`` "random" tries the first candidate that was drawn in place of the best one,
+"replay" trains from scratch with the schedule that was found under another seed.
 
-Paper: none, this is ours; Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019, for
-the combined margin.
+Paper: none, this is ours; for the combined margin, Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face
+Recognition", CVPR 2019.
 Family: search.
 Batches: shuffled.
 Deviations: none known.
-Checked: value and gradient against loops in its test; the first-order scores against trained models.
+Checked: formula read in public code (deepinsight/insightface, the combined margin); value and gradient against loops
+in its test.
 """
 
 import math
@@ -84,10 +86,10 @@ def build(
     m3: float = 0.2,
     method: Literal["lookahead", "random", "replay"] = "lookahead",
     candidates: int = 8,
-    deviation: float = 1.0,
+    deviation: float = 1.5,
     rate: float = 0.5,
-    tried: float = 0.25,
-    scored: int = 4,
+    tried: float = 0.15,
+    scored: int = 2,
     reward: Literal["similarity", "tar", "auc", "accuracy"] = "similarity",
 ) -> Loss:
     """``s``, ``m1``, ``m2`` (radians), ``m3``: where the search starts; above 0, above 0, in [0, pi], in [0, 2].

@@ -10,7 +10,7 @@ with the highest ``reward`` on the validation identities goes on. ``method`` say
     "guided"     u = ln(1 - a) is drawn from a Gaussian whose mean follows the rewards, from that of ``a`` on
     "published"  as the released code does it: the mean never moves (``deviation`` and ``rate`` are that code's)
     "same"       all have ``a``, each on batches of its own: what choosing the best of several is worth by itself
-    "replay"     the schedule that "guided" found with the same seed, from scratch and without a search
+    "replay"     the schedule that "guided" found under another seed, from scratch and without a search
 
 ``trial`` "full" trains each for the whole epoch; "halving" drops the worse half after a part of it, twice and more.
 
@@ -76,8 +76,8 @@ def build(
 ) -> Loss:
     """``s``: scale, above 0. ``a``: modulating factor, at most 0; 0 is no margin.
 
-    ``candidates``: at least 2. ``deviation``: of u, in nats, above 0. ``rate``: of the steps of its mean, in nats, above
-    0. ``reward``: see :mod:`faceloss.compare.reward`.
+    ``candidates``: at least 2. ``deviation``: of u, in nats, above 0. ``rate``: of its mean's steps, in nats, above 0.
+    ``reward``: see :mod:`faceloss.compare.reward`.
     """
     policy(
         0, s=s, a=a, method=method, candidates=candidates, deviation=deviation, rate=rate, trial=trial, reward=reward

@@ -214,6 +214,8 @@ def sentences(records: Records) -> list[str]:
     """The answer box: what was better, what became of the others, and how sure that is."""
     key = primary(records)
     if key is None:
+        if records.data and not any(data.role == "test" for data in records.data):
+            return ["There was no test, so the embeddings have not been judged."]
         return ["Nothing has been measured yet, so there is no answer.", _rest(records, {}), _certainty(records, None)]
     rows = compared(records, key)
     return [s for s in (_main_sentence(records, key, rows), _rest(records, rows), _certainty(records, key)) if s]

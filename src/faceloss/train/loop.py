@@ -55,7 +55,7 @@ class Epochs(Protocol):
 
 def to_input(pixels: Pixels, device: torch.device) -> Tensor:
     """uint8 RGB [B,H,W,3] -> float32 [B,3,H,W] in [-1,1], channels last in memory: (value - 127.5) / 127.5."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels))
+    images = torch.from_numpy(np.require(pixels, requirements=("C", "W")))  # faces are read-only
     if device.type == "cuda":  # from pinned memory the copy runs beside the computation
         images = images.pin_memory().to(device, non_blocking=True)
     return images.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
@@ -132,9 +132,9 @@ def train(
     threads = data_threads(device.type, recipe.threads * ranks.neighbors)
     saved = time.monotonic()
     for epoch in range(state.epoch, recipe.epochs):
-        if state.step == until:
-            return
         batches, course = epochs.batches(epoch), courses(epoch)
+        if state.step == until and state.batch < len(batches):
+            return  # at the end of all its batches an epoch is still to be closed
         total = len(batches) * recipe.epochs
         state.net.train()
         state.loss.train()
@@ -180,15 +180,14 @@ def train(
                 state.cpu_seconds += time.process_time() - started[1]
                 show(state, total, {**statistics, "images_per_second": len(index) / max(elapsed, 1e-9)})
                 halt, due = ranks.any(stop(), time.monotonic() - saved > recipe.checkpoint_seconds)
-                inside = state.batch < len(batches)  # the end of an epoch is saved below, with what it leaves
-                if inside and state.step == until:
-                    save(state)
-                    return
-                if halt or due:
+                arrived = state.step == until and state.batch < len(batches)  # the end of an epoch is saved below
+                if halt or due or arrived:
                     save(state)
                     saved = time.monotonic()
                 if halt:
                     raise Stopped
+                if arrived:
+                    return
                 started = time.perf_counter(), time.process_time()
 
         means = {name: value / count for name, (value, count) in state.totals.items()}

@@ -22,12 +22,14 @@ import torch
 
 from faceloss import __version__
 from faceloss.compare.prepare import Bench
+from faceloss.compare.search import PLACE, read
 from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.train.state import State, resolve_device, resolve_precision
 
 SESSION, PROGRESS, NUMERICS = "session.json", "progress.json", "numerics.json"
+MANY = 10**12  # more than the steps of all candidates of an epoch
 
 
 def versions() -> dict[str, str]:
@@ -109,11 +111,16 @@ def read_progress(folder: Path, token: str) -> dict[str, Any] | None:
 
 
 def steps_saved(folder: Path) -> int:
-    """The number of steps in the checkpoint of the run in ``folder``; 0 where there is none."""
-    try:
-        return int(json.loads((folder / "checkpoint.json").read_bytes())["facts"]["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    """A number that grows with what is saved of the run in ``folder``: its steps, over all candidates of a search."""
+
+    def steps(file: Path) -> int:
+        try:
+            return int(json.loads(file.read_bytes())["facts"]["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    files = [folder / "checkpoint.json", *folder.glob(f"{PLACE}/*/*/checkpoint.json")]
+    return MANY * len(read(folder)["epochs"]) + sum(steps(file) for file in files)
 
 
 def same_numerics(study: Study, out: Path) -> None:
