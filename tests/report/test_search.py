@@ -174,8 +174,11 @@ def test_rewards_reach_from_worst_to_best_and_end_with_what_went_on(records, fol
     last = [row["candidates"][row["chosen"]]["rewards"][-1] for row in rows]
     line = next(x for x in axes.lines if x.get_color() == COLORS["c2"][0])
     np.testing.assert_allclose(line.get_ydata(), last)
-    edges = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert (edges.min(), edges.max()) == (pytest.approx(np.min(first)), pytest.approx(np.max(first)))
+    x, y = axes.collections[0].get_paths()[0].vertices.T
+    for row, tried in zip(rows, first, strict=True):
+        assert len(tried) == 2
+        here = y[x == row["epoch"]]
+        assert (here.min(), here.max()) == (pytest.approx(min(tried)), pytest.approx(max(tried)))
     assert axes.get_ylabel() == "reward: similarity"
 
 
