@@ -368,12 +368,12 @@ def test_rows_beyond_the_twelfth_are_named(tmp_path, save, make_searched, monkey
     assert "Not drawn, only listed above: lookahead_margin and am_lfs." in found
 
 
-def test_a_long_course_is_thinned_and_says_so(tmp_path, save, make_searched):
+def test_a_long_course_is_thinned_and_says_so(tmp_path, save, make_searched, monkeypatch):
     study = make_searched(["lookahead_margin"], seeds=(0,), epochs=200)
     folder = save(tmp_path, study.records())
+    monkeypatch.setattr(trajectories, "MOST_DOTS", 320)  # ten epochs of eight candidates in four panels
     axes = drawn(trajectories.trajectory(read_records(folder), "lookahead_margin")).axes[0]
-    assert len(dots(axes, 4.4)) == 29
-    assert len(dots(axes, 4.4)) + len(dots(axes, 4.0)) + len(dots(axes, 2.2)) < trajectories.MOST_DOTS
+    assert [len(dots(axes, size)) for size in (4.4, 4.0, 2.2)] == [29, 10 * 2, 10 * 6]
     assert "Of 200 epochs one in 7 is drawn." in section_alone(folder)
 
 
