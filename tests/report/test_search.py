@@ -174,8 +174,11 @@ def test_rewards_reach_from_worst_to_best_and_end_with_what_went_on(records, fol
     last = [row["candidates"][row["chosen"]]["rewards"][-1] for row in rows]
     line = next(x for x in axes.lines if x.get_color() == COLORS["c2"][0])
     np.testing.assert_allclose(line.get_ydata(), last)
-    edges = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert (edges.min(), edges.max()) == (pytest.approx(np.min(first)), pytest.approx(np.max(first)))
+    x, y = axes.collections[0].get_paths()[0].vertices.T
+    for row, tried in zip(rows, first, strict=True):
+        assert len(tried) == 2
+        here = y[x == row["epoch"]]
+        assert (here.min(), here.max()) == (pytest.approx(min(tried)), pytest.approx(max(tried)))
     assert axes.get_ylabel() == "reward: similarity"
 
 
@@ -251,6 +254,18 @@ def test_ranks_put_the_further_first_then_the_higher_reward():
         Candidate({"a": 0.0}, rewards=(-3.0,)),
     ]
     assert searched.ranks(candidates, 4) == [2, 1, None, 5, 0, 3, 4]
+
+
+def test_functions_are_whole_or_not_drawn():
+    one = {"t_slope_1": 2.0, "t_offset_1": 0.5}
+    assert searched.pieces({**one, "t_slope_0": 3.0, "t_offset_0": 0.25, "tau_slope_0": 1.0}, "t") == [
+        (3.0, 0.25),
+        (2.0, 0.5),
+    ]
+    assert searched.pieces(one, "t") is None, "the part before it is missing"
+    assert searched.pieces({"t_slope_0": 1.0}, "t") is None
+    assert searched.pieces({**one, "t_slope_0": 3.0, "t_offset_0": None}, "t") is None
+    assert searched.pieces(one, "tau") is None
 
 
 def test_scores_are_counted_by_pairs(folder, records, page):
@@ -353,12 +368,12 @@ def test_rows_beyond_the_twelfth_are_named(tmp_path, save, make_searched, monkey
     assert "Not drawn, only listed above: lookahead_margin and am_lfs." in found
 
 
-def test_a_long_course_is_thinned_and_says_so(tmp_path, save, make_searched):
+def test_a_long_course_is_thinned_and_says_so(tmp_path, save, make_searched, monkeypatch):
     study = make_searched(["lookahead_margin"], seeds=(0,), epochs=200)
     folder = save(tmp_path, study.records())
+    monkeypatch.setattr(trajectories, "MOST_DOTS", 320)  # ten epochs of eight candidates in four panels
     axes = drawn(trajectories.trajectory(read_records(folder), "lookahead_margin")).axes[0]
-    assert len(dots(axes, 4.4)) == 29
-    assert len(dots(axes, 4.4)) + len(dots(axes, 4.0)) + len(dots(axes, 2.2)) < trajectories.MOST_DOTS
+    assert [len(dots(axes, size)) for size in (4.4, 4.0, 2.2)] == [29, 10 * 2, 10 * 6]
     assert "Of 200 epochs one in 7 is drawn." in section_alone(folder)
 
 

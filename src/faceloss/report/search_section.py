@@ -71,10 +71,11 @@ def ledger(records: Records) -> Safe:
 
 
 def _ledger_note(records: Records) -> str:
-    said = ["Medians over the seeds that finished. Rows are judged by the model that went on"]
-    said[0] += ", which saw as many images as any other row."
+    said = [
+        "Medians over the seeds that finished. A row is judged by the model that went on, whatever was paid to find it."
+    ]
     if any(c.score is not None for found in records.searches.values() for e in found for c in e.candidates):
-        said.append("First-order scores of candidates cost time, and no image of a training.")
+        said.append("First-order scores of candidates count as time, not as images.")
     replayed = dict.fromkeys(
         run.label for run in records.runs.values() if run.hyperparameters.get("method") == "replay"
     )

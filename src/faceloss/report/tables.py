@@ -123,7 +123,8 @@ def columns(records: Records) -> list[Key]:
     return keys
 
 
-def _column(records: Records, key: Key) -> str:
+def column(records: Records, key: Key) -> str:
+    """The name of a column; of several FARs that no loss can be measured at one name stands for all."""
     below = any(k[:3] == key[:3] and (k.at or 0.0) < (key.at or 0.0) for k in records.keys)
     name = metric(key).replace("FAR ", "FAR\u00a0")
     return f"{name} and below" if below and key.metric != "rank" and _refused(records, key) else name
@@ -160,7 +161,7 @@ def main_table(records: Records) -> Safe:
     costs = tag("th", "Cost of one run", tag("small", "median over seeds"), scope="colgroup", colspan=4, class_="group")
     names = [
         tag(
-            "th", _unbroken(_column(records, k)),
+            "th", _unbroken(column(records, k)),
             tag("small", "diagnostic") if k.metric in answer.DIAGNOSTIC else None,
             tag("small", "ranks") if k == key else None, scope="col", class_="n group" if k in first else "n",
         )
@@ -210,7 +211,7 @@ def all_results(records: Records) -> list[Child]:
     parts: list[Child] = []
     for here in dict.fromkeys(k[:2] for k in records.keys):
         keys = [k for k in columns(records) if k[:2] == here]
-        names = {k: _column(records, k) for k in keys}
+        names = {k: column(records, k) for k in keys}
         parts.append(tag("h3", place(keys[0])))
         cells = [records.summaries[x, k] for k in keys for x in records.labels if (x, k) in records.summaries]
         if cells:
