@@ -189,7 +189,7 @@ def test_a_video_does_not_outvote_a_photograph():
     assert found.embeddings == pytest.approx(np.array([[0.5**0.5, 0.5**0.5]]))
     images = pool(e, [7, 7, 7, 7])
     assert images.embeddings == pytest.approx(np.array([[1, 3]]) / 10**0.5)
-    two = pool(e, [7, 7, 9, 9], [1, 1, 1, 1])  # media are told apart within a template
+    two = pool(e, [7, 7, 9, 9], [1, 2, 2, 2])  # media are told apart within a template: 2 is one image of 7
     assert two.ids.tolist() == [7, 9]
     assert two.embeddings == pytest.approx(np.array([[0.5**0.5, 0.5**0.5], [0, 1]]))
     assert pool(e * np.array([[9], [1], [1], [1]]), [7] * 4, [1, 2, 2, 2]).embeddings == pytest.approx(found.embeddings)
@@ -241,6 +241,19 @@ def test_a_network_that_sends_all_to_one_point_names_nobody():
     assert [r.value for r in rows] == [0.0, 0.0]
 
 
+def test_a_tie_counts_against_the_mate():
+    """Two people with one face are both enrolled: neither is named, however far above the threshold; a third is."""
+    faces = np.eye(4)[[0, 0, 1] + [0] * 20 + [0] * 20 + [1] * 20 + [2] * 80]
+    people = np.array([0, 1, 2] + [0] * 20 + [1] * 20 + [2] * 20 + list(range(10, 90)))
+    roles = np.array(["gallery"] * 3 + ["probe"] * 140)
+    found = judge_open_set(faces, people, roles, fpirs=[0.5], sizes=[3])
+    rows = {(r.metric, r.at): r for r in found.judged.rows}
+    assert rows["tpir", 0.5].value == pytest.approx(1 / 3)
+    assert rows["rank", 1.0].value == pytest.approx(1 / 3)
+    assert rows["rank", 5.0].value == 1.0
+    assert found.curves[0].fnir == pytest.approx(2 / 3)
+
+
 def test_the_seed_only_orders_the_distractors():
     arrays = twin("megaface")
     parts = arrays["embeddings"], arrays["identities"], arrays["roles"]
@@ -267,15 +280,17 @@ def test_roles_that_cannot_be_meant(roles, sentence):
 
 def test_the_intervals_of_distractors_are_those_of_resampled_people_and_strangers():
     arrays = twin("megaface")
-    e, people, roles = arrays["embeddings"].astype(float), arrays["identities"], arrays["roles"]
+    e, people, roles = arrays["embeddings"].astype(float), arrays["identities"], arrays["roles"].copy()
     e /= np.linalg.norm(e, axis=1, keepdims=True)
+    roles[300:] = "out"  # 60 strangers: who they are matters
     known, crowd = np.flatnonzero(roles == "probe"), np.flatnonzero(roles == "distractor")
+    assert (len(known), len(crowd)) == (240, 60)
     i, j = np.triu_indices(len(known), 1)
     mates = people[known[i]] == people[known[j]]
     i, j = i[mates], j[mates]
     genuine, owner = np.sum(e[known[i]] * e[known[j]], axis=1), people[known[i]]
     impostor = e[known] @ e[crowd].T
-    order = np.argsort(-impostor, axis=None)[:20_000]
+    order = np.argsort(-impostor, axis=None)
     row_of, column_of, top = order // len(crowd), order % len(crowd), impostor.ravel()[order]
     rng, drawn = np.random.default_rng(0), []
     for _ in range(300):
@@ -283,10 +298,10 @@ def test_the_intervals_of_distractors_are_those_of_resampled_people_and_stranger
         d = rng.multinomial(len(crowd), np.full(len(crowd), 1 / len(crowd)))
         weight = w[people[known]][row_of] * d[column_of]
         total = w[people[known]].sum() * d.sum()
-        t = top[np.searchsorted(np.cumsum(weight) / total, 1e-3, "right")]
+        t = top[np.searchsorted(np.cumsum(weight) / total, 3e-3, "right")]
         drawn.append(np.sum(w[owner] * (genuine > t)) / w[owner].sum())
     parts = arrays["embeddings"], people, roles
-    row = judge_distractors(*parts, fars=[1e-3]).rows[1]
+    row = judge_distractors(*parts, fars=[3e-3]).rows[1]
     assert 0.2 < row.value < 0.95
     error = np.sqrt(row.influence.size / (row.influence.size - 1) * np.sum(row.influence**2))
     assert error == pytest.approx(np.std(drawn), rel=0.25)
