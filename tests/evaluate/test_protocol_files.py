@@ -9,7 +9,7 @@ from faceloss.errors import BadInput
 from faceloss.evaluate import judge_distractors, judge_open_set, judge_templates, pool
 from faceloss.evaluate.file import judge_input, read_input, repeated
 from faceloss.evaluate.protocol import judge_protocol, load_protocol, names
-from faceloss.evaluate.twins import twin
+from faceloss.evaluate.twins import faces, twin
 
 
 def sha(path):
@@ -279,29 +279,28 @@ def test_roles_that_cannot_be_meant(roles, sentence):
 
 
 def test_the_intervals_of_distractors_are_those_of_resampled_people_and_strangers():
-    arrays = twin("megaface")
-    e, people, roles = arrays["embeddings"].astype(float), arrays["identities"], arrays["roles"].copy()
-    e /= np.linalg.norm(e, axis=1, keepdims=True)
-    roles[300:] = "out"  # 60 strangers: who they are matters
-    known, crowd = np.flatnonzero(roles == "probe"), np.flatnonzero(roles == "distractor")
-    assert (len(known), len(crowd)) == (240, 60)
-    i, j = np.triu_indices(len(known), 1)
-    mates = people[known[i]] == people[known[j]]
+    """60 strangers have more or less of the look that all people share: who of them was met moves the threshold."""
+    rng = np.random.default_rng(2)
+    e, people = faces(rng, np.full(300, 3), noise=0.6)
+    crowd, _ = faces(rng, np.full(60, 1), noise=0.6)
+    whole = np.concatenate([e + 0.75, crowd + rng.uniform(0, 1.5, 60)[:, None]])
+    roles = np.repeat(["probe", "distractor"], [900, 60])
+    row = judge_distractors(whole, np.concatenate([people, np.arange(60)]), roles, fars=[1e-2]).rows[1]
+    u = whole / np.linalg.norm(whole, axis=1, keepdims=True)
+    i, j = np.triu_indices(900, 1)
+    mates = people[i] == people[j]
     i, j = i[mates], j[mates]
-    genuine, owner = np.sum(e[known[i]] * e[known[j]], axis=1), people[known[i]]
-    impostor = e[known] @ e[crowd].T
+    genuine, owner = np.sum(u[i] * u[j], axis=1), people[i]
+    impostor = u[:900] @ u[900:].T
     order = np.argsort(-impostor, axis=None)
-    row_of, column_of, top = order // len(crowd), order % len(crowd), impostor.ravel()[order]
-    rng, drawn = np.random.default_rng(0), []
-    for _ in range(300):
-        w = rng.multinomial(40, np.full(40, 1 / 40))
-        d = rng.multinomial(len(crowd), np.full(len(crowd), 1 / len(crowd)))
-        weight = w[people[known]][row_of] * d[column_of]
-        total = w[people[known]].sum() * d.sum()
-        t = top[np.searchsorted(np.cumsum(weight) / total, 3e-3, "right")]
+    row_of, column_of, ordered = order // 60, order % 60, impostor.ravel()[order]
+    drawn = []
+    for _ in range(200):
+        w, d = rng.multinomial(300, np.full(300, 1 / 300)), rng.multinomial(60, np.full(60, 1 / 60))
+        weight = np.cumsum(w[people][row_of] * d[column_of])
+        t = ordered[np.searchsorted(weight / weight[-1], 1e-2, "right")]
         drawn.append(np.sum(w[owner] * (genuine > t)) / w[owner].sum())
-    parts = arrays["embeddings"], people, roles
-    row = judge_distractors(*parts, fars=[3e-3]).rows[1]
+    error = np.sqrt(np.sum(row.influence**2))
     assert 0.2 < row.value < 0.95
-    error = np.sqrt(row.influence.size / (row.influence.size - 1) * np.sum(row.influence**2))
-    assert error == pytest.approx(np.std(drawn), rel=0.25)
+    assert error == pytest.approx(np.std(drawn), rel=0.15)
+    assert np.std(drawn) > 1.2 * np.sqrt(np.sum(row.influence[:300] ** 2))  # of the people alone
