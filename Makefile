@@ -33,7 +33,7 @@ docs: install
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for table in head autocast headmem pfc; do $(BIN)/python benchmarks/head.py $$table || exit 1; done
-	for file in pairs batch6400 train search; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	for file in pairs batch6400 train search roc cmc; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install

@@ -18,6 +18,7 @@ ORDER = [
     "losses",
     "checks",
     "train",
+    "matching",
     "evaluate",
     "compare",
     "report",
@@ -36,11 +37,13 @@ ONLY = {
     "search": {"errors", "data"},  # of data the keyed random numbers
     "losses": {"errors", "memory", "search"},
     "checks": {"errors", "losses", "search"},
-    "evaluate": {"errors"},
+    "matching": {"errors"},
+    "evaluate": {"errors", "matching"},
     "report": {"errors", "files"},
 }
 NEVER = {
     "search": {"torch"},
+    "matching": {"PIL", "matplotlib"},
     "evaluate": {"torch", "PIL", "matplotlib"},
     "report": {"torch", "PIL"},
     "data": {"torch"},
