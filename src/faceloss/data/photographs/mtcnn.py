@@ -29,7 +29,7 @@ WORKING = 36  # the side of the smallest face sought, in the picture that is sea
 LOGITS = (0.405, 0.847, 0.847)  # thresholds of the three networks: probabilities 0.6, 0.7, 0.7
 OVERLAPS = (0.7, 0.6, 0.7)  # IoU from which two candidates are one; the last one over the smaller area, not the union
 CANDIDATES = 1000  # at most, per picture and network
-BATCH_CELLS = 500_000  # pixels of levels that go through the first network together
+BATCH_CELLS = 200_000  # pixels of levels that go through the first network together
 BATCH = 64  # candidates that go through a network together: few enough for the cache of a core
 
 Array = npt.NDArray[np.float32]
