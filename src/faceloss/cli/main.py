@@ -12,6 +12,7 @@ from faceloss import __version__
 from faceloss.errors import FacelossError
 
 VERBS = {
+    "prepare": "Find, align and crop the faces of photographs, and account for every file.",
     "compare": "Train the losses on the same faces under one recipe and write one report.",
     "resume": "Continue a comparison that was interrupted; the records come out the same.",
     "report": "Write the report of a runs folder anew.",

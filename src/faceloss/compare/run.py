@@ -15,13 +15,13 @@ from torch import Tensor
 
 from faceloss import losses, nets
 from faceloss.compare.judge import Embed, judge, observe
-from faceloss.compare.lock import locked
 from faceloss.compare.prepare import Bench
 from faceloss.compare.study import Run, Study, full_hyperparameters
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.errors import CouldNotFinish
 from faceloss.files import write_atomically
+from faceloss.lock import locked
 from faceloss.losses.scores import Blocks, read_in
 from faceloss.losses.spread import spread
 from faceloss.train import checkpoint

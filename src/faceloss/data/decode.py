@@ -70,11 +70,12 @@ class Picture(NamedTuple):
     changes: tuple[str, ...]  # what was done to the pixels, in words from a small fixed vocabulary
 
 
-def picture(data: bytes, *, aspect: int = MAX_ASPECT, shrink: Callable[[int, int], int] | None = None) -> Picture:
+def picture(data: bytes, *, aspect: int = MAX_ASPECT, before: Callable[[int, int, bool], int] | None = None) -> Picture:
     """One image file as an upright 8-bit RGB image; raises `Unusable` with the reason, and nothing else.
 
-    ``aspect`` is how many times longer one side may be than the other. ``shrink(width, height)`` may ask for 1/2, 1/4 or
-    1/8 of the size (it returns the divisor) where that is for free, in JPEG files.
+    ``aspect`` is how many times longer one side may be than the other. ``before(width, height, shrinks)`` is called
+    when nothing but the header has been read; where ``shrinks``, in JPEG files, it may answer 2, 4 or 8, and the image
+    is decoded at that fraction of its size, for less time and memory. Else it answers 1.
     """
     if not data:
         raise Unusable("empty file")
@@ -95,9 +96,11 @@ def picture(data: bytes, *, aspect: int = MAX_ASPECT, shrink: Callable[[int, int
             raise Unusable(f"a sliver, one side more than {aspect} times the other")
         try:
             changes = _before(image)
-            # TIFF forgets its orientation once loaded; asking a PNG for it before would load, and hide what breaks there.
+            # TIFF forgets its orientation once loaded; a PNG that is asked before would load, and hide what breaks.
             orientation = _orientation(image) if image.format == "TIFF" else 1
-            if shrink is not None and image.format in ("JPEG", "MPO") and (divisor := shrink(width, height)) > 1:
+            shrinks = image.format in ("JPEG", "MPO")
+            divisor = before(width, height, shrinks) if before is not None else 1
+            if divisor > 1:
                 image.draft("", (width // divisor, height // divisor))
             image.load()
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -68,7 +68,9 @@ def choose_detector(which: str) -> Chosen:
         raise BadInput("YuNet models need OpenCV; install it: pip install 'faceloss[yunet]'.") from None
     model = path.read_bytes()
     facts = {"name": "yunet", "opencv": cv2.__version__, "sha256": hashlib.sha256(model).hexdigest()}
-    return Chosen("yunet", {"yunet": model}, facts)
+    chosen = Chosen("yunet", {"yunet": model}, facts)
+    open_detector(chosen)  # refused here, once, rather than in every process
+    return chosen
 
 
 def open_detector(chosen: Chosen) -> Detector:

@@ -2,8 +2,8 @@
 
 The cascade is the published one. For speed, and none of it changes which faces are sought:
 
-* a picture is first reduced so that the smallest face sought has 36 pixels (the last network sees 48), and each level of
-  the pyramid is made from one at least twice its size instead of from the picture;
+* a picture is first reduced so that the smallest face sought has 36 pixels (the last network sees 48), and each level
+  of the pyramid is made from one at least twice its size instead of from the picture;
 * levels of pictures of one size go through the first network together, candidates of all pictures through the others;
 * within a level only peaks of the score over 3 x 3 cells are kept, which is what suppression at IoU 0.5 comes to for
   boxes of one size; it takes one comparison of shifted maps instead of a sort;
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from faceloss.data.photographs.detector import Face
-from faceloss.errors import CouldNotFinish
 
 CELL = 12  # the side of what the first network looks at
 FACTOR = 0.709  # from one level of the pyramid to the next: half the area
@@ -40,10 +39,8 @@ class Mtcnn:
     """The detector; ``models`` as `faceloss.data.photographs.mtcnn_nets.models` gives them."""
 
     def __init__(self, models: dict[str, bytes]) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:  # the package was there when the models were made
-            raise CouldNotFinish(f"ONNX runtime is gone ({error}).") from None
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -60,7 +57,8 @@ class Mtcnn:
         """As in `Detector`."""
         sides = [max(float(side), CELL) for side in smallest]
         working = [reduced(picture, min(1.0, WORKING / side)) for picture, side in zip(pictures, sides, strict=True)]
-        boxes = self._propose(working, [side * w.width / p.width for side, w, p in zip(sides, working, pictures, strict=True)])
+        scales = [small.width / picture.width for small, picture in zip(working, pictures, strict=True)]
+        boxes = self._propose(working, [side * scale for side, scale in zip(sides, scales, strict=True)])
         boxes, _ = self._sift("r", 1, working, boxes)
         _, output = self._sift("o", 2, working, boxes)
         faces = []
@@ -91,11 +89,11 @@ class Mtcnn:
             together = max(1, BATCH_CELLS // max(1, levels[0][0] * levels[0][1])) if levels else 1
             for start in range(0, len(numbers), together):
                 some = numbers[start : start + together]
-                made: list[list[Image.Image]] = [[pictures[number]] for number in some]
+                made = [[pictures[number]] for number in some]
                 for level in levels:
-                    for number in made:
-                        number.append(level_of(number, level))
-                    batch = np.stack([np.asarray(number[-1]) for number in made])
+                    for images in made:
+                        images.append(level_of(images, level))
+                    batch = np.stack([np.asarray(images[-1]) for images in made])
                     scale = np.array([level[0] / size[0], level[1] / size[1]], np.float32)
                     for number, boxes in zip(some, peaks(self._run("p", batch), scale), strict=True):
                         found[number].append(boxes)
@@ -146,9 +144,11 @@ def level_of(made: list[Image.Image], size: tuple[int, int]) -> Image.Image:
 
 
 def peaks(maps: Array, scale: Array) -> list[Array]:
-    """Of maps [N,h,w,5] the cells that look like a face, per picture: rows (box in the picture [4], correction [4], logit)."""
+    """Of maps [N,h,w,5] the cells that look like a face, per picture: rows of box (4), correction (4) and logit.
+
+    The boxes are in pixels of the picture; ``scale`` [2] is the size of the level over that of the picture.
+    """
     logits = maps[..., 4]
-    height, width = logits.shape[1:]
     padded = np.pad(logits, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
     best = np.maximum(np.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])

@@ -1,8 +1,8 @@
 """The three networks of MTCNN as ONNX models, from the weights that the package ``mtcnn`` 1.0.0 (MIT) ships.
 
-Only its files are read: the package itself would import TensorFlow. They are the weights of the authors' Caffe model as
-ported by D. Sandberg, equal to those of facenet-pytorch to the last bit. Their container is joblib's, which can run code
-as any pickle can; so nothing is loaded whose SHA-256 is not the one written here.
+Only its files are read: the package itself would import TensorFlow. They are the weights of the authors' Caffe model
+as ported by D. Sandberg, equal to those of facenet-pytorch to the last bit. Their container is joblib's, which can run
+code as any pickle can; so nothing is loaded whose SHA-256 is not the one written here.
 
 What differs from the networks as published, none of it in what they compute:
 
@@ -11,8 +11,8 @@ What differs from the networks as published, none of it in what they compute:
 * PReLU is written a·x + (1 - a)·max(x, 0), for which ONNX runtime has fast kernels (PRelu itself took two thirds of the
   time), and channels are padded with zeros to multiples of 16, so that its blocked convolutions apply.
 
-Outputs: P [N,h,w,5], a cell of 12 pixels every 2 pixels; R [N,5]; O [N,15]. Columns: left, top, right, bottom of the box as
-a correction in units of its side; for O then 5 x and 5 y of the landmarks, in units of the box; last the logit.
+Outputs: P [N,h,w,5], a cell of 12 pixels every 2 pixels; R [N,5]; O [N,15]. Columns: left, top, right, bottom of the
+box as a correction in units of its side; for O then 5 x and 5 y of the landmarks, in units of the box; last the logit.
 
 Source: Zhang, Zhang, Li, Qiao, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
 IEEE Signal Processing Letters 23(10), 2016.
@@ -54,6 +54,8 @@ def models() -> dict[str, bytes]:
         BadInput: a package of the extra ``detect`` is missing, or holds other weights.
     """
     weights = {name: _weights(name) for name in _SHA256}
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise BadInput(f"ONNX runtime is not installed; {_INSTALL}.")
     try:
         return {name: _model(name, arrays) for name, arrays in weights.items()}
     except ImportError as error:
@@ -140,20 +142,20 @@ def _model(name: str, weights: list[Array]) -> bytes:
         if pool:
             graph.add("MaxPool", kernel_shape=[pool[0]] * 2, strides=[pool[1]] * 2, ceil_mode=1)
     if name == "p":
-        kernel, bias = _joined(list(rest))
-        padded = np.pad(kernel[0, 0].T, ((0, 0), (0, channels - kernel.shape[2])))[:, :, None, None]
-        graph.add("Conv", graph.constant(padded), graph.constant(bias))
+        heads, biases = _joined(list(rest))
+        padded = np.pad(heads[0, 0].T, ((0, 0), (0, channels - heads.shape[2])))[:, :, None, None]
+        graph.add("Conv", graph.constant(padded), graph.constant(biases))
         graph.add("Transpose", perm=[0, 2, 3, 1])
         return graph.serialized(name, 0)
     # The dense layer was trained on features in the order width, height, channel; here they come as C, H, W.
-    dense, bias, slopes = next(rest), next(rest), next(rest)
+    dense, shift, slopes = next(rest), next(rest), next(rest)
     dense = dense.reshape(3, 3, -1, dense.shape[1]).transpose(2, 1, 0, 3)  # [C,H,W,out]
     dense = np.pad(dense, ((0, channels - len(dense)), (0, 0), (0, 0), (0, 0)))
     graph.add("Flatten")
-    graph.add("Gemm", graph.constant(dense.reshape(-1, dense.shape[3])), graph.constant(bias))
+    graph.add("Gemm", graph.constant(dense.reshape(-1, dense.shape[3])), graph.constant(shift))
     graph.prelu(slopes[None])
-    kernel, bias = _joined(list(rest))
-    graph.add("Gemm", graph.constant(kernel), graph.constant(bias))
+    heads, biases = _joined(list(rest))
+    graph.add("Gemm", graph.constant(heads), graph.constant(biases))
     return graph.serialized(name, 24 if name == "r" else 48)
 
 
