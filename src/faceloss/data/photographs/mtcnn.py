@@ -28,7 +28,8 @@ WORKING = 36  # the side of the smallest face sought, in the picture that is sea
 LOGITS = (0.405, 0.847, 0.847)  # thresholds of the three networks: probabilities 0.6, 0.7, 0.7
 OVERLAPS = (0.7, 0.6, 0.7)  # IoU from which two candidates are one; the last one over the smaller area, not the union
 CANDIDATES = 1000  # at most, per picture and network
-BATCH_CELLS = 200_000  # pixels of levels that go through the first network together
+BATCH_PIXELS = 200_000  # of levels that are made to be searched together
+BAND_PIXELS = 24_000  # of them that go through the first network at a time: its maps stay in the cache of a core
 BATCH = 64  # candidates that go through a network together: few enough for the cache of a core
 
 Array = npt.NDArray[np.float32]
@@ -53,8 +54,18 @@ class Mtcnn:
         output: Array = self.nets[name].run(None, {"picture": pictures})[0]
         return output
 
+    def maps(self, levels: Pixels) -> Array:
+        """The first network over levels [N,H,W,3] of at least 12 pixels a side: [N,h,w,5], in bands of rows."""
+        rows = math.ceil(levels.shape[1] / 2) - 5
+        band = max(8, BAND_PIXELS // (2 * levels.shape[0] * levels.shape[2]))
+        # Row k of the maps sees the rows 2k to 2k + 11; band ends overlap by ten.
+        parts = [self._run("p", levels[:, 2 * k : 2 * (k + band) + CELL - 2]) for k in range(0, rows, band)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
+
     def detect(self, pictures: Sequence[Image.Image], smallest: Sequence[float]) -> list[list[Face]]:
         """As in `Detector`."""
+        if not pictures:
+            return []
         sides = [max(float(side), CELL) for side in smallest]
         working = [reduced(picture, min(1.0, WORKING / side)) for picture, side in zip(pictures, sides, strict=True)]
         scales = [small.width / picture.width for small, picture in zip(working, pictures, strict=True)]
@@ -86,7 +97,7 @@ class Mtcnn:
             same.setdefault((picture.size, side), []).append(number)
         for (size, side), numbers in same.items():
             levels = pyramid(size, side)
-            together = max(1, BATCH_CELLS // max(1, levels[0][0] * levels[0][1])) if levels else 1
+            together = max(1, BATCH_PIXELS // max(1, levels[0][0] * levels[0][1])) if levels else 1
             for start in range(0, len(numbers), together):
                 some = numbers[start : start + together]
                 made = [[pictures[number]] for number in some]
@@ -95,7 +106,7 @@ class Mtcnn:
                         images.append(level_of(images, level))
                     batch = np.stack([np.asarray(images[-1]) for images in made])
                     scale = np.array([level[0] / size[0], level[1] / size[1]], np.float32)
-                    for number, boxes in zip(some, peaks(self._run("p", batch), scale), strict=True):
+                    for number, boxes in zip(some, peaks(self.maps(batch), scale), strict=True):
                         found[number].append(boxes)
         return [proposals(np.concatenate(boxes) if boxes else np.zeros((0, 9), np.float32)) for boxes in found]
 
