@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 import types
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,7 +177,8 @@ def crops() -> None:
             source = open_source(root / "in", flat=True, every=True)
             chosen = choose_detector("mtcnn")
             settings = Settings(root / "out", "112", "png", Selection(), chosen)
-            worker = Worker(settings, get_context("spawn").Lock())
+            (root / "out" / ".work").mkdir(parents=True)
+            worker = Worker(settings)
             job = Job(0, source.entries, tuple(crop_names([entry.file for entry in source.entries])))
             theirs = peer(suppression)(image_size=112, min_face_size=max(20, round(min(size[:2]) * 0.05)), device="cpu")
             spent: list[float] = []

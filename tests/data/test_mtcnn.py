@@ -74,7 +74,9 @@ def test_pasted_faces_are_found_where_they_are(detector, photograph):
     for number, faces in enumerate(found):
         assert len(faces) == len(places[number % 3]), number
         for left, top, side in places[number % 3]:
-            inside = [f for f in faces if left < f.landmarks[2, 0] < left + side and top < f.landmarks[2, 1] < top + side]
+            inside = [
+                f for f in faces if left < f.landmarks[2, 0] < left + side and top < f.landmarks[2, 1] < top + side
+            ]
             assert len(inside) == 1
             eyes_and_mouth = inside[0].landmarks
             assert eyes_and_mouth[0, 0] < eyes_and_mouth[1, 0]  # left eye left, mouth below the nose
@@ -125,11 +127,11 @@ def test_suppression_keeps_what_a_plain_loop_keeps(smaller):
     corner = random.uniform(0, 60, (80, 2))
     boxes = np.concatenate([corner, corner + random.uniform(5, 50, (80, 2))], 1).astype(np.float32)
     kept = []
-    for i, (l, t, r, b) in enumerate(boxes):
+    for i, (left, t, r, b) in enumerate(boxes):
         for j in kept:
             L, T, R, B = boxes[j]
-            shared = max(0, min(r, R) - max(l, L)) * max(0, min(b, B) - max(t, T))
-            one, other = (r - l) * (b - t), (R - L) * (B - T)
+            shared = max(0, min(r, R) - max(left, L)) * max(0, min(b, B) - max(t, T))
+            one, other = (r - left) * (b - t), (R - L) * (B - T)
             if shared > 0.4 * (min(one, other) if smaller else one + other - shared):
                 break
         else:
@@ -148,7 +150,7 @@ def test_what_lies_beyond_the_picture_is_black():
 
 def test_other_weights_and_missing_packages_are_refused(monkeypatch):
     monkeypatch.setitem(mtcnn_nets._SHA256, "r", "0" * 64)
-    with pytest.raises(BadInput, match="does not hold the weights of mtcnn 1.0.0"):
+    with pytest.raises(BadInput, match=r"does not hold the weights of mtcnn 1\.0\.0"):
         choose_detector("mtcnn")
     monkeypatch.undo()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

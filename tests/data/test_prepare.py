@@ -18,7 +18,7 @@ from faceloss.errors import BadInput, CouldNotFinish
 
 pytestmark = pytest.mark.usefixtures("detection")
 
-TWO = ((10, 20, 80), (130, 30, 70))  # the larger at the left; the smaller nearer the center of 220 x 130
+TWO = ((10, 20, 80), (105, 30, 70))  # the larger at the left; the smaller nearer the center of 220 x 130
 
 
 @pytest.fixture
@@ -29,6 +29,12 @@ def album(tmp_path, photograph):
         faces = TWO if number == 3 else ((40, 30, 100),)
         photograph(number, *faces).save(tmp_path / "album" / f"person{number // 2}" / f"{number}.png")
     return tmp_path / "album"
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
 
 
 def rows(out: Path) -> dict[str, dict]:
@@ -52,7 +58,7 @@ def test_an_album_becomes_a_set_of_faces(album, tmp_path):
         (kept,) = (face for face in row["faces"] if face["crop"])
         assert faces.hashes[faces.files.index(kept["crop"])] == kept["sha256"]
         assert kept["crop"] == f"images/{file}"
-        assert Image.open(tmp_path / "out" / kept["crop"]).size == (112, 112)
+        assert opened(tmp_path / "out" / kept["crop"]).size == (112, 112)
     with open(tmp_path / "out" / "ledger.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert tuple(table[0]) == COLUMNS
@@ -80,7 +86,7 @@ def test_the_eyes_come_where_the_template_has_them(album, tmp_path):
         off = []
         for row in rows(tmp_path / size).values():
             (crop,) = (face["crop"] for face in row["faces"] if face["crop"])
-            picture = Image.open(tmp_path / size / crop)
+            picture = opened(tmp_path / size / crop)
             assert picture.format == ("JPEG" if size == "64" else "PNG")
             (faces,) = detector.detect([picture.resize((4 * width, 4 * height))], [height])
             off.append((faces[0].landmarks + 0.5) / 4 - 0.5 - target)
@@ -123,7 +129,7 @@ def test_several_faces_and_none_can_drop_or_stop(tmp_path, photograph):
 def test_small_doubtful_and_cut_faces_are_dropped(tmp_path, photograph):
     (tmp_path / "in").mkdir()
     photograph(3, (60, 40, 100)).save(tmp_path / "in" / "face.png")
-    photograph(5, (-38, 40, 110)).save(tmp_path / "in" / "edge.png")
+    photograph(8, (-38, 40, 110)).save(tmp_path / "in" / "edge.png")
     for name, selection, reasons in (
         ("plain", Selection(outside=1.0), ["", ""]),
         ("border", Selection(outside=0.05), ["cut by the border", ""]),
@@ -156,7 +162,7 @@ def test_large_jpegs_are_decoded_small_and_their_crops_agree(tmp_path, photograp
     eyes = whole["faces"][0]["landmarks"][1][0] - whole["faces"][0]["landmarks"][0][0]
     apart = np.abs(np.array(small["faces"][0]["landmarks"]) - whole["faces"][0]["landmarks"])
     assert apart.max() < 0.03 * eyes
-    crops = [np.asarray(Image.open(tmp_path / "out" / row["faces"][0]["crop"]), float) for row in (small, whole)]
+    crops = [np.asarray(opened(tmp_path / "out" / row["faces"][0]["crop"]), float) for row in (small, whole)]
     assert np.abs(crops[0] - crops[1]).mean() < 6
 
 
@@ -177,7 +183,7 @@ def test_what_exists_is_never_overwritten(album, tmp_path):
         prepare(album, tmp_path / "out", size="96")
     with pytest.raises(BadInput, match="cannot be stored as webp"):
         prepare(album, tmp_path / "new", image="webp")
-    with pytest.raises(BadInput, match="no folder"), (tmp_path / "file").open("w"):
+    with pytest.raises(BadInput, match="There is no"):
         prepare(tmp_path / "nowhere", tmp_path / "new")
 
 
@@ -199,7 +205,7 @@ def test_an_unfinished_folder_goes_on_only_with_its_own_photographs(album, tmp_p
         with pytest.raises(CouldNotFinish, match="in use by another process"):
             prepare(album, tmp_path / "out")
     os.rename(album / "person0" / "0.png", album / "person0" / "new.png")
-    with pytest.raises(BadInput, match="not those that .* was begun with"):
+    with pytest.raises(BadInput, match=r"not those that .* was begun with"):
         prepare(album, tmp_path / "out")
     os.rename(album / "person0" / "new.png", album / "person0" / "0.png")
     assert prepare(album, tmp_path / "out").kept == 6
@@ -222,7 +228,17 @@ def test_a_contract_that_cannot_be_kept_is_refused(album, tmp_path):
 
 
 def test_crops_have_names_of_their_own():
-    files = ["a/1.jpg", "a/1.png", "A/1.JPG", "a/2", "a/2.jpg", "../a/1.jpg", "/a/1.jpg", "b/x\ny.jpg", "b/" + "é" * 120]
+    files = [
+        "a/1.jpg",
+        "a/1.png",
+        "A/1.JPG",
+        "a/2",
+        "a/2.jpg",
+        "../a/1.jpg",
+        "/a/1.jpg",
+        "b/x\ny.jpg",
+        "b/" + "é" * 120,
+    ]
     files += ["a/1~0.jpg", ".jpg", "a//1.jpg"]
     names = crop_names(files)
     assert names[0] == "a/1"

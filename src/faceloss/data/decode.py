@@ -144,7 +144,7 @@ def _before(image: Image.Image) -> list[str]:
     if image.mode.startswith("I;16") or any(";16" in str(tile[-1]) for tile in getattr(image, "tile", [])):
         changes.append("16 bits to 8")
     if image.has_transparency_data:
-        changes.append("transparent parts over black")
+        changes.append("alpha channel over black")
     if getattr(image, "is_animated", False):
         changes.append("first of several frames")
     return changes

@@ -4,12 +4,12 @@ It depends on nothing but the files and the settings, not on time, processes or 
 done again after a kill comes out the same.
 """
 
+import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.synchronize import Lock
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,20 +45,19 @@ class Job(NamedTuple):
     number: int
     entries: tuple[Entry, ...]
     targets: tuple[str, ...]
-    crashing: frozenset[str] = frozenset()  # files that a process died on
-    tries: int = 0  # that ended with the death of a process
+    deaths: tuple[str, ...] = ()  # of processes that did this job: the file that each had opened, or ""
 
 
 class Worker:
-    """Does jobs in this process; ``large`` is shared by all processes."""
+    """Does jobs in this process."""
 
-    def __init__(self, settings: Settings, large: Lock):
-        self.settings, self.large = settings, large
+    def __init__(self, settings: Settings):
+        self.settings = settings
         self.detector: Detector = open_detector(settings.detector)
         self.template = template(settings.size)
 
-    def do(self, job: Job) -> list[Record]:
-        """The records of a job, in its order; its crops are written.
+    def do(self, job: Job, opens: Callable[[str], None] = lambda file: None) -> list[Record]:
+        """The records of a job, in its order; its crops are written. ``opens`` is told each file before it is read.
 
         Raises:
             BadInput: a photograph that the selection says to stop at.
@@ -68,11 +67,13 @@ class Worker:
         waiting: list[tuple[int, Picture]] = []
         with strict_warnings():
             for number, entry in enumerate(job.entries):
-                if entry.file in job.crashing:
+                if job.deaths.count(entry.file) >= 2:
                     records[number]["reason"] = CRASHED
                     continue
-                with self._room() as room:
-                    found = self._open(entry, records[number], room)
+                with room(self.settings.out) as enter_for:
+                    opens(entry.file)
+                    found = self._open(entry, records[number], enter_for)
+                    opens("")
                     if found is None:
                         continue
                     waiting.append((number, found))
@@ -83,20 +84,7 @@ class Worker:
             self._crop(job, waiting, records)
         return records
 
-    def try_decoding(self, entry: Entry) -> None:
-        """Decode a file and forget it: if this process survives, the file is no reason to die."""
-        with strict_warnings(), self._room() as room:
-            self._open(entry, record(entry.file, "", "", ""), room)
-
-    @contextmanager
-    def _room(self) -> Iterator["Room"]:
-        room = Room(self.large)
-        try:
-            yield room
-        finally:
-            room.leave()
-
-    def _open(self, entry: Entry, row: Record, room: "Room") -> Picture | None:
+    def _open(self, entry: Entry, row: Record, enter_for: Callable[[int], None]) -> Picture | None:
         try:
             data = entry.read()
         except FileNotFoundError:
@@ -112,7 +100,7 @@ class Worker:
             side = smallest_side(self.settings.selection, width, height)
             fits = [d for d in (8, 4, 2) if shrinks and side / d >= 0.75 * self.template.height]
             divisor = fits[0] if fits else 1
-            room.enter_for(width * height // divisor**2)
+            enter_for(width * height // divisor**2)
             return divisor
 
         try:
@@ -182,20 +170,12 @@ class Worker:
         return ""
 
 
-class Room:
-    """Whether this process may hold a large photograph: one of all processes at a time."""
-
-    def __init__(self, large: Lock):
-        self.large, self.held = large, False
-
-    def enter_for(self, pixels: int) -> None:
-        if pixels > LARGE and not self.held:
-            self.held = self.large.acquire()
-
-    def leave(self) -> None:
-        if self.held:
-            self.held = False
-            self.large.release()
+@contextmanager
+def room(out: Path) -> Iterator[Callable[[int], None]]:
+    """A place to hold a photograph in: waits, when told that it is a large one, until no other process holds such."""
+    with open(out / ".work" / "large", "wb") as file:
+        # The kernel takes the lock from whoever dies.
+        yield lambda pixels: fcntl.flock(file, fcntl.LOCK_EX) if pixels > LARGE else None
 
 
 def whole(face: Face, scale: float) -> Face:
