@@ -28,6 +28,7 @@ PREPROCESSING = "1: exif, first frame, 8-bit RGB over black, centered square, la
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 4
+_BAND = 2_000_000  # pixels that are converted at a time
 
 # Pillow also opens formats that start other programs (EPS) or are never faces; only these are tried.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -160,25 +161,49 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # else it would copy images that need no turning too
     except Exception:
         return image  # EXIF that cannot be read says nothing about the orientation
+    return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    """RGB, made in bands of rows: what lies between two kinds of pixels is never as large as the image."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    scale = 1.0
     if image.mode == "I":
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
+        low, high = _extremes(image)
+        if low < 0 or high > 65535:
             raise Unusable("32-bit integers outside 0..65535")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        low, high = _extremes(image)
+        if not 0 <= low <= high <= 255:
+            raise Unusable("floats outside 0..255")
+        scale = 255.0 if high <= 1 else 1.0
+    made = Image.new("RGB", image.size)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        made.paste(_band(band, scale), (0, top))
+    return made
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    low, high = image.getextrema()
+    assert not isinstance(low, tuple)
+    assert not isinstance(high, tuple)
+    return low, high
+
+
+def _band(image: Image.Image, scale: float) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode == "F":
         floats = np.asarray(image)
-        if not np.isfinite(floats).all() or floats.min() < 0 or floats.max() > 255:
+        if not np.isfinite(floats).all():
             raise Unusable("floats outside 0..255")
-        scale = 255.0 if floats.max() <= 1 else 1.0
-        return Image.fromarray(np.rint(floats * scale).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(np.rint(floats * scale).astype(np.uint8))
     if image.has_transparency_data:
         # Premultiplied color channels *are* the picture laid over black.
         return Image.merge("RGB", image.convert("RGBA").convert("RGBa").split()[:3])
