@@ -45,7 +45,7 @@ def test_an_album_becomes_a_set_of_faces(album, tmp_path):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in album.rglob("*.png")}
     steps = []
     done = prepare(album, tmp_path / "out", progress=lambda *step: steps.append(step))
-    assert done[:5] == (6, 6, 0, 0, 6)
+    assert done == (6, 6, 0, 0, 6, 3, {})
     assert steps[0] == ("preparing photographs", 0, 6)
     assert steps[-1] == ("preparing photographs", 6, 6)
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in album.rglob("*.png")} == before

@@ -69,10 +69,13 @@ def prepare(
         raise
     progress.clear()
     page = write_prepared(out, sheets=sheets)
+    people = f" of {done.identities} people" if done.identities else ""
     click.echo(
         f"{done.files} files: {done.kept} kept, {done.changed} kept after a conversion, {done.dropped} dropped; "
-        f"{done.crops} crops."
+        f"{done.crops} crops{people}."
     )
     for reason, count in done.reasons.items():
         click.echo(f"  {count:>6}  {reason}")
-    click.echo(f"{page}\nNext: faceloss compare --data {shlex.quote(str(out))} --out runs/mine")
+    click.echo(page)
+    if done.identities > 1:
+        click.echo(f"Next: faceloss compare --data {shlex.quote(str(out))} --out runs/mine")

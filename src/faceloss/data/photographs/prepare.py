@@ -46,6 +46,7 @@ class Prepared(NamedTuple):
     changed: int
     dropped: int
     crops: int
+    identities: int  # that have crops
     reasons: dict[str, int]  # of the dropped ones
 
 
@@ -90,14 +91,19 @@ def summary(out: Path) -> Prepared:
     """The counts of a folder that `prepare` has finished."""
     status: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    crops = 0
+    crops, identities = 0, set()
     for row in read_ledger(out / "ledger.jsonl"):
         status[row["status"]] += 1
-        crops += sum(bool(face["crop"]) for face in row["faces"])
+        made = sum(bool(face["crop"]) for face in row["faces"])
+        crops += made
+        if made and row["identity"]:
+            identities.add(row["identity"])
         if row["reason"]:
             reasons[row["reason"]] += 1
     counted = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
-    return Prepared(status.total(), status["kept"], status["changed"], status["dropped"], crops, counted)
+    return Prepared(
+        status.total(), status["kept"], status["changed"], status["dropped"], crops, len(identities), counted
+    )
 
 
 def read_ledger(path: Path) -> Iterator[Record]:
