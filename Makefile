@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench million faces study every-loss clean
+.PHONY: install compare test check docs bench bench-prepare million faces study every-loss clean
 
 install: $(STAMP)
 
@@ -34,6 +34,12 @@ bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for file in head pairs batch6400 train; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
+# Photographs a second beside facenet-pytorch, which goes into a folder of its own: its pins fit nothing here.
+bench-prepare: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[detect]'
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .peer facenet-pytorch==2.6.0
+	PYTHONPATH=.peer $(BIN)/python benchmarks/prepare.py
+
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install
 	$(BIN)/python benchmarks/million.py
@@ -53,4 +59,4 @@ faces: install
 	$(BIN)/python tools/make_faces.py --out src/faceloss/data/builtin_faces.tar
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .peer .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,13 +1,14 @@
 """Photographs a second: finding faces with landmarks beside facenet-pytorch's MTCNN, and from files to aligned crops.
 
-    python benchmarks/prepare.py        (about a minute; needs the extra `detect`, and the peer as told below)
+    make bench-prepare        (a minute and a half of CPU time; installs the peer as told below)
 
 The same weights, one thread, CPU seconds, the same smallest face, the same pictures: built-in faces on smooth noisy
 backgrounds, 250 x 250 with one face, 640 x 480 and 1024 x 768 with four. Both are given several pictures at once, the
 peer also one by one, and the better of the two counts. facenet-pytorch 2.6.0 pins versions that no longer go together
 and needs torchvision only for one suppression of boxes:
 
-    python -m pip install --no-deps facenet-pytorch==2.6.0
+    python -m pip install --no-deps --target .peer facenet-pytorch==2.6.0
+    PYTHONPATH=.peer python benchmarks/prepare.py
 
 That suppression is replaced here, and the time of the replacement is not counted, so the peer has it for nothing.
 "found" is how many of the pasted faces each finds; "apart" how far the landmarks of both are, over the distance of the

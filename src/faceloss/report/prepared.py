@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +175,12 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 def _sheets(folder: Path, tally: Tally) -> list[Child]:
     count = len(tally.scores)
     step = max(1, count // SHOWN)
-    even = [(crop, crop["score"]) for number, crop in enumerate(_all_crops(folder)) if number % step == 0][:SHOWN]
+    even = list(islice(islice(_all_crops(folder), 0, None, step), SHOWN))
     doubtful = heapq.nsmallest(SHOWN, _all_crops(folder), key=lambda crop: (crop["score"], crop["crop"]))
     border = heapq.nlargest(SHOWN, _all_crops(folder), key=lambda crop: (crop["outside"], crop["crop"]))
     content: list[Child] = []
     for title, crops, what in (
-        ("Evenly drawn", [crop for crop, _ in even], "score"),
+        ("Evenly drawn", even, "score"),
         ("Lowest scores", doubtful, "score"),
         ("Nearest the border", [crop for crop in border if crop["outside"]], "outside"),
     ):
