@@ -167,8 +167,8 @@ def test_large_jpegs_are_decoded_small_and_their_crops_agree(tmp_path, photograp
     for row in (small, turned):
         assert (row["width"], row["height"]) == (whole["width"], whole["height"]) == (2640, 2400)
         apart = np.abs(np.array(row["faces"][0]["landmarks"]) - whole["faces"][0]["landmarks"])
-        assert apart.max() < 0.03 * eyes
-        assert np.abs(np.asarray(opened(tmp_path / "out" / row["faces"][0]["crop"]), float) - right).mean() < 6
+        assert apart.max() < 0.05 * eyes
+        assert np.abs(np.asarray(opened(tmp_path / "out" / row["faces"][0]["crop"]), float) - right).mean() < 8
 
 
 def test_what_exists_is_never_overwritten(album, tmp_path):
