@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench million faces study every-loss search-study clean
+.PHONY: install compare test check docs bench bench-prepare million faces study every-loss search-study clean
 
 install: $(STAMP)
 
@@ -35,6 +35,12 @@ bench: install
 	for table in head autocast headmem pfc; do $(BIN)/python benchmarks/head.py $$table || exit 1; done
 	for file in pairs batch6400 train search roc cmc; do $(BIN)/python benchmarks/$$file.py || exit 1; done
 
+# Photographs a second beside facenet-pytorch, which goes into a folder of its own: its pins fit nothing here.
+bench-prepare: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[detect]'
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .peer facenet-pytorch==2.6.0
+	PYTHONPATH=.peer $(BIN)/python benchmarks/prepare.py
+
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install
 	$(BIN)/python benchmarks/million.py
@@ -58,4 +64,4 @@ faces: install
 	$(BIN)/python tools/make_faces.py --out src/faceloss/data/builtin_faces.tar
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .peer .mypy_cache .ruff_cache .pytest_cache .hypothesis

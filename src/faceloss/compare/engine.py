@@ -13,7 +13,6 @@ from faceloss.compare.engines import Engine, on_this_machine
 from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.here import here
 from faceloss.compare.engines.session import close_session, same_faces, see
-from faceloss.compare.lock import locked
 from faceloss.compare.looks import look, model_hash, test_digest
 from faceloss.compare.memory import not_spread, refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
@@ -23,6 +22,7 @@ from faceloss.compare.run import steps
 from faceloss.compare.study import Competitor, Run, Study, candidates, competitors, plan
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
+from faceloss.lock import locked
 from faceloss.losses.shards import holding, share
 from faceloss.progress import Progress
 from faceloss.train.epochs import FaceEpochs

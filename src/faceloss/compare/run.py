@@ -15,7 +15,6 @@ from torch import Tensor
 
 from faceloss import losses, nets
 from faceloss.compare.judge import embedder, judge, observe
-from faceloss.compare.lock import locked
 from faceloss.compare.prepare import Bench
 from faceloss.compare.search import Search, clear, read, schedule, search
 from faceloss.compare.study import Run, Study, full_hyperparameters
@@ -23,6 +22,7 @@ from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.errors import CouldNotFinish
 from faceloss.files import write_atomically
+from faceloss.lock import locked
 from faceloss.losses.scores import Blocks, read_in
 from faceloss.losses.shards import holding
 from faceloss.losses.spread import spread

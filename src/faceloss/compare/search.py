@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceloss.compare.judge import embedder, observe
-from faceloss.compare.lock import InUse, locked
 from faceloss.compare.prepare import Bench
 from faceloss.compare.reward import images, reward
 from faceloss.compare.study import Run, Study
 from faceloss.data.keys import key
 from faceloss.files import write_atomically
+from faceloss.lock import InUse, locked
 from faceloss.search.courses import Course
 from faceloss.search.policy import Policy, Rungs
 from faceloss.train import checkpoint

@@ -20,11 +20,11 @@ from faceloss.compare.engines.session import (
     versions,
     write_progress,
 )
-from faceloss.compare.lock import InUse
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.run import execute, help_with
 from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish, FacelossError
+from faceloss.lock import InUse
 from faceloss.train.loop import Stopped
 from faceloss.train.state import State
 
