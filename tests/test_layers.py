@@ -9,6 +9,7 @@ ROOT = Path(faceloss.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "lock",
     "memory",
     "progress",
     "threads",
@@ -29,10 +30,11 @@ ORDER = [
 ONLY = {
     "errors": set(),
     "files": {"errors"},
+    "lock": {"errors"},
     "memory": set(),
     "progress": set(),
     "threads": set(),
-    "data": {"errors", "files", "progress"},
+    "data": {"errors", "files", "lock", "progress"},
     "nets": {"errors"},
     "search": {"errors", "data"},  # of data the keyed random numbers
     "losses": {"errors", "memory", "search"},

@@ -316,7 +316,7 @@ def test_bad_files_are_refused(tmp_path, make_set):
     with pytest.raises(BadInput, match="cannot be read"):
         evaluate_file(path)
     np.save(tmp_path / "e.npy", e)
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="no array named identities"):
         evaluate_file(tmp_path / "e.npy")
     np.savez(path, embeddings=e)
     with pytest.raises(BadInput, match="no array named identities"):

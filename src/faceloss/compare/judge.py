@@ -6,18 +6,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
+from faceloss.compare.study import Study
 from faceloss.data.faces import Faces
 from faceloss.data.keys import generator
 from faceloss.errors import BadInput
 from faceloss.evaluate import Judged, hold_out, judge_closed_set, judge_matrix, judge_pairs, judge_rank
 from faceloss.evaluate.geometry import effective_rank, mean_cosine
-from faceloss.train.loop import Pixels
+from faceloss.evaluate.groups import MOST_GROUPS, judge_groups
+from faceloss.evaluate.openset import judge_open_set
+from faceloss.evaluate.rows import curve_record, group_record, result_record
+from faceloss.train.loop import Pixels, embed
+from faceloss.train.state import State
 
 Embed = Callable[[Pixels], NDArray[np.float32]]
 OBSERVED = 1000  # validation images looked at after each epoch
 COLLAPSED_COSINE = 0.97  # mean cosine over all pairs above which all faces are one point
 COLLAPSED_RANK = 2.0  # effective rank below which all faces lie on one line
+FEW = 8  # training identities that may well be placed on a line
 
 
 class Verdicts(NamedTuple):
@@ -27,6 +34,11 @@ class Verdicts(NamedTuple):
     curves: list[dict[str, Any]]
     influences: dict[str, NDArray[np.float64]]
     collapsed: str
+
+
+def embedder(state: State, study: Study) -> Embed:
+    """What is compared after training: the net's embeddings of crops, through the loss's projection if it has one."""
+    return lambda pixels: embed(state.net, pixels, study.recipe, project=state.loss.embed)
 
 
 def observe(embedder: Embed, val: Faces | None) -> dict[str, float]:
@@ -60,6 +72,10 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
     # The largest test first, so that a pair list over the same images finds them embedded.
     for test in sorted(bench.tests, key=lambda test: -len(test.faces)):
         embeddings(test.faces)
+    if not bench.tests and len(bench.train.identities) >= FEW:
+        chosen = np.linspace(0, len(bench.train) - 1, min(len(bench.train), OBSERVED)).astype(np.int64)
+        if reason := _collapse(embedder(bench.train.pixels[chosen])):
+            return found._replace(collapsed=f"{reason} on {bench.train.name}")
     for test in bench.tests:
         rows = embeddings(test.faces)
         if reason := _collapse(rows):
@@ -70,6 +86,8 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
         names = np.array(test.faces.identities)[test.faces.labels]
         _keep(found, test.name, judge_matrix(rows, names))
         _keep(found, test.name, judge_rank(rows, names))
+        _keep_open_set(found, test.name, rows, names)
+        _keep_groups(found, test, rows, names)
         train, held = hold_out(test.faces.labels)
         if len(np.unique(test.faces.labels[train])) > 1:
             _keep(found, test.name, judge_closed_set(rows[train], names[train], rows[held], names[held]))
@@ -104,8 +122,7 @@ def _collapse(rows: NDArray[np.float32]) -> str:
 
 def _keep(found: Verdicts, test: str, judged: Judged) -> None:
     for row in judged.rows:
-        facts = {k: v for k, v in row._asdict().items() if k != "influence"}
-        found.results.append({"kind": "result", "test": test, **facts})
+        found.results.append({"test": test, **result_record(row)})
         if row.influence is not None:
             found.influences[f"{test}|{row.protocol}|{row.metric}|{row.at}"] = row.influence
     if judged.det is not None:
@@ -115,3 +132,22 @@ def _keep(found: Verdicts, test: str, judged: Judged) -> None:
         curve = {name: np.round(values, 5).tolist() for name, values in judged.scores._asdict().items()}
         marks = {"threshold": judged.threshold, "threshold_far": judged.threshold_far}
         found.curves.append({"kind": "curve", "test": test, "name": "scores", **curve, **marks})
+
+
+def _keep_open_set(found: Verdicts, test: str, rows: NDArray[np.float32], names: NDArray[np.str_]) -> None:
+    """The curves of an open set: half of the identities enrolled, galleries of several sizes."""
+    if np.count_nonzero(np.unique(names, return_counts=True)[1] > 1) < 4:
+        return  # fewer than two identities to enroll
+    for curve in judge_open_set(rows, names).curves:
+        found.curves.append({"test": test, **curve_record(curve)})
+
+
+def _keep_groups(found: Verdicts, test: Test, rows: NDArray[np.float32], names: NDArray[np.str_]) -> None:
+    groups = np.array(test.faces.groups)
+    if not 2 <= len(set(test.faces.groups) - {""}) <= MOST_GROUPS or len(np.unique(names[groups != ""])) < 2:
+        return
+    for rate in judge_groups(rows, names, groups):
+        record = {"test": test.name, **group_record(rate)}
+        found.results.append(record)
+        if rate.influence is not None:
+            found.influences[group_cell(record).name] = rate.influence

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceloss.compare.group_records import group_rows
+from faceloss.compare.ranking import ranking_rows
 from faceloss.compare.study import BASELINE, Study
 from faceloss.errors import CouldNotFinish
-from faceloss.evaluate import holm, paired_difference, summary, verdict
+from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
 from faceloss.files import write_atomically
 
 Record = dict[str, Any]
@@ -48,6 +50,7 @@ def assemble(out: Path) -> Path:
     results: dict[tuple[str, int], dict[Cell, Record]] = {}
     vectors: dict[tuple[str, int], dict[str, Any]] = {}
     states: dict[tuple[str, int], str] = {}
+    groups: dict[tuple[str, int], list[Record]] = {}
     for run in plan["runs"]:
         folder = out / "runs" / run["folder"]
         if not (folder / "result.json").exists():
@@ -65,10 +68,15 @@ def assemble(out: Path) -> Path:
         key = (run["label"], run["seed"])
         states[key] = next(record["status"] for record in records if record["kind"] == "run")
         results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
+        groups[key] = [record for record in records if record["kind"] == "group"]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
-    rows += _summaries(labels, losses, results, vectors)
-    rows += _differences(labels, losses, results, vectors, states)
+    summaries = _summaries(labels, losses, results, vectors)
+    rows += summaries
+    if not study.single:
+        rows += _differences(labels, losses, results, vectors, states)
+        rows += group_rows(labels, losses, BASELINE, groups, vectors)
+        rows += ranking_rows(labels, BASELINE, summaries)
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_atomically(out / "records.jsonl", lines.encode())
     write_atomically(out / "costs.jsonl", "".join(json.dumps(cost) + "\n" for cost in costs).encode())
@@ -85,8 +93,8 @@ def _study_record(study: Study, plan: Record) -> Record:
         "command": command(study),
         "version": study.version,
         "losses": list(dict.fromkeys(run["label"] for run in plan["runs"])),
-        "baseline": BASELINE,
-        "seeds": list(range(study.seeds)),
+        "baseline": plan["runs"][0]["label"] if study.single else BASELINE,
+        "seeds": list(study.each_seed),
         "epochs": recipe.epochs,
         "images_seen": recipe.epochs * train["images"],
         "net": recipe.net,
@@ -109,6 +117,11 @@ def command(study: Study) -> str:
     """A command line that starts this study anew."""
     words = [f"faceloss compare --data {study.data} --losses '{','.join(study.losses)}' --seeds {study.seeds}"]
     words += [f"--loss {name}.py" for name in study.loss_files]
+    if study.single:
+        name, parenthesis, values = study.losses[0].partition("(")
+        loss = f"{name}{'.py' if name in study.loss_files else ''}{parenthesis}{values}"
+        words = [f"faceloss train --data {study.data} --loss '{loss}' --seed {study.single.seed}"]
+        words += [f"--val {study.single.val:g}"] if study.single.val else []
     words += [f"--test {test}" for test in study.tests]
     if study.images:
         words.append(f"--images {study.images}")
@@ -182,6 +195,7 @@ def _differences(
     rows: list[Record] = []
     for cell in _cells(results):
         family: list[Record] = []
+        found: list[Difference] = []
         for label in labels:
             if label == BASELINE or not any(name == label for name, _ in states):
                 continue  # the baseline itself, or a loss none of whose runs is complete yet
@@ -196,7 +210,7 @@ def _differences(
             ended = {states[name, seed] for name, seed in states if name == label}
             row: Record = {"kind": "difference", "label": label, "loss": losses[label], "baseline": BASELINE}
             row |= {**cell._asdict(), "seeds": len(seeds), "value": None, "low": None, "high": None, "p": None}
-            row |= {"p_holm": None, "verdict": "diverged" if ended & STOPPED else "not measurable"}
+            row |= {"p_holm": None, "detectable": None, "verdict": "diverged" if ended & STOPPED else "not measurable"}
             pairs = [(results[label, seed][cell], results[BASELINE, seed][cell]) for seed in seeds]
             known = all(a["value"] is not None and b["value"] is not None for a, b in pairs)
             has = all(cell.name in vectors[n, seed] for seed in seeds for n in (label, BASELINE))
@@ -209,7 +223,11 @@ def _differences(
                 )
                 row |= {"value": difference.value, "low": difference.low, "high": difference.high, "p": difference.p}
                 family.append(row)
+                found.append(difference)
             rows.append(row)
+        for row, difference in zip(family, found, strict=True):
+            smallest = detectable(difference, len(family))
+            row["detectable"] = smallest if np.isfinite(smallest) else None
         for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = adjusted
             row["verdict"] = verdict(

@@ -11,113 +11,26 @@ What the data cannot support comes back with status "not measurable" and no valu
 wrong shapes, a single identity) is refused with BadInput.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from faceloss.errors import BadInput
 from faceloss.evaluate import linear, scale
+from faceloss.evaluate.cells import MEASURED, Judged, Measured, Progress, Unit, cell, codes, missing, unit
 from faceloss.evaluate.metrics import (
     EXPECTED_ERRORS,
     FAR_GRID,
-    Floats,
     Ints,
     measurable,
     ten_folds,
 )
-from faceloss.evaluate.statistics import Interval, pair_influence, subject_wilson, sums, vector_variance
-from faceloss.evaluate.verification import Det, ScoreHistogram, Verification, verify_pairs
+from faceloss.evaluate.statistics import pair_influence, sums
+from faceloss.evaluate.verification import Verification, verify_pairs
 
-Progress = Callable[[str, int, int], None]
-Unit = NDArray[np.float32]
-
-MEASURED, NOT_MEASURABLE = "measured", "not measurable"
 RANKS = (1, 5, 10)
 SHOWN_FAR = (1e-3, 1e-2, 1e-1)  # the score histogram marks the threshold of the first that is measurable
-
-
-class Measured(NamedTuple):
-    """One cell: what was measured, by what, how surely."""
-
-    protocol: str  # ten folds | cross-matrix | rank | closed set
-    metric: str  # accuracy | tar | tar by identity | eer | auc | rank
-    at: float | None  # the FAR, or k
-    value: float | None
-    low: float | None  # 95 %, by subjects
-    high: float | None
-    pairs: int  # comparisons (or probes, or test images) behind the value
-    effective: float | None  # independent comparisons that would be as sure
-    status: str  # measured | not measurable
-    attained: float | None  # attained FAR
-    influence: Floats | None  # [S] per subject, in the order of the sorted identities
-    subjects: int
-    threshold: float | None = None
-    note: str = ""
-
-
-class Judged(NamedTuple):
-    rows: tuple[Measured, ...]
-    det: Det | None = None
-    scores: ScoreHistogram | None = None
-    threshold: float | None = None  # marked in the score histogram
-    threshold_far: float | None = None
-
-
-def unit(embeddings: ArrayLike, what: str = "embeddings") -> Unit:
-    """[N,D] float32 of unit length; refuses what has no direction."""
-    raw = np.asarray(embeddings)
-    if raw.ndim != 2 or not raw.size or raw.dtype.kind not in "fiu":
-        raise BadInput(f"The {what} have shape {raw.shape} and type {raw.dtype}; give a row of numbers per image.")
-    e = raw.astype(np.float32)
-    if not np.isfinite(e).all():
-        bad = int(np.count_nonzero(~np.isfinite(e).all(axis=1)))
-        raise BadInput(f"{bad} of {len(e)} {what} hold NaN or infinity; the run diverged or the file is damaged.")
-    largest = np.abs(e).max(axis=1)
-    if not largest.all():
-        raise BadInput(
-            f"{np.count_nonzero(largest == 0)} of {len(e)} {what} are zero vectors without a direction; leave them out."
-        )
-    e /= largest[:, None]  # so that the norm neither overflows nor underflows
-    e /= np.linalg.norm(e, axis=1, keepdims=True)
-    return e
-
-
-def codes(identities: ArrayLike, n: int, what: str = "identities") -> tuple[Ints, int]:
-    """Identities (strings or integers) as 0..S-1 in sorted order."""
-    names = np.asarray(identities)
-    if names.shape != (n,) or names.dtype.kind not in "iuUS":
-        raise BadInput(f"The {what} have shape {names.shape} and type {names.dtype}; give one for each of {n} images.")
-    if names.dtype.kind in "US" and (unnamed := int(np.count_nonzero(np.char.str_len(names) == 0))):
-        raise BadInput(f"{unnamed} of {n} {what} are empty; name the person on every image, or leave the images out.")
-    found, code = np.unique(names, return_inverse=True)
-    return code.astype(np.int64), len(found)
-
-
-def _cell(
-    protocol: str,
-    metric: str,
-    at: float | None,
-    value: float,
-    influence: Floats,
-    pairs: int,
-    subjects: int,
-    attained: float | None = None,
-    threshold: float | None = None,
-    note: str = "",
-) -> Measured:
-    sure: Interval = subject_wilson(value, vector_variance(influence), pairs, subjects)
-    return Measured(
-        protocol, metric, at, value, sure.low, sure.high, pairs, sure.effective, MEASURED, attained, influence,
-        influence.size, threshold, note,
-    )  # fmt: skip
-
-
-def _missing(protocol: str, metric: str, at: float | None, pairs: int, subjects: int, note: str) -> Measured:
-    return Measured(
-        protocol, metric, at, None, None, None, pairs, None, NOT_MEASURABLE, None, None, subjects, None, note
-    )
 
 
 def _few(genuine: int, impostor: int, mated: int) -> str:
@@ -138,30 +51,40 @@ def _verification(protocol: str, found: Verification, note: str = "") -> tuple[M
             continue  # not asked for
         if few or point is None:
             reason = few or f"needs {EXPECTED_ERRORS / far:,.0f} impostor pairs, there are {found.impostor:,}"
-            rows.append(_missing(protocol, "tar", far, found.genuine, found.subjects, reason))
+            rows.append(missing(protocol, "tar", far, found.genuine, found.subjects, reason))
         else:
             rows.append(
-                _cell(protocol, "tar", far, point.value, point.influence, found.genuine, found.mated, point.attained,
+                cell(protocol, "tar", far, point.value, point.influence, found.genuine, found.mated, point.attained,
                       point.threshold, note)
             )  # fmt: skip
     if protocol == "cross-matrix" and not few:
         for point in found.even:
             rows.append(
-                _cell(protocol, "tar by identity", point.far, point.value, point.influence, found.genuine, found.mated,
+                cell(protocol, "tar by identity", point.far, point.value, point.influence, found.genuine, found.mated,
                       point.attained, point.threshold, note)
             )  # fmt: skip
     for name, point in (("eer", found.eer), ("auc", found.auc)):
         if not few and point is None:
             continue
         if few or point is None:
-            rows.append(_missing(protocol, name, None, everything, found.subjects, few))
+            rows.append(missing(protocol, name, None, everything, found.subjects, few))
         else:
             extra = f"histogram bins: off by at most {found.auc_error:.1e}" if name == "auc" and found.auc_error else ""
             text = "; ".join(part for part in (note, extra) if part)
             rows.append(
-                _cell(protocol, name, None, point.value, point.influence, everything, found.mated, None,
-                      point.threshold, text)
-            )  # fmt: skip
+                cell(
+                    protocol,
+                    name,
+                    None,
+                    point.value,
+                    point.influence,
+                    everything,
+                    found.mated,
+                    None,
+                    point.threshold,
+                    text,
+                )
+            )
     return tuple(rows)
 
 
@@ -204,41 +127,71 @@ def judge_pairs(
             f"{int(np.count_nonzero(a == b))} pairs compare an image with itself; take them out of the list."
         )
     a, b, flags = a.astype(np.int64), b.astype(np.int64), flags.astype(bool)
-    if identities is None:
-        one, subjects, note = np.arange(a.size) * 2, 2 * a.size, "subjects unknown: every pair counted as its own"
+    one = two = None
+    if identities is not None:
+        code, _ = codes(identities, len(e))
+        one, two = code[a], code[b]
+    return judge_scores(np.einsum("md,md->m", e[a].astype(np.float64), e[b].astype(np.float64)), flags, one, two, fold)
+
+
+def judge_scores(
+    scores: ArrayLike,
+    same: ArrayLike,
+    first: ArrayLike | None = None,
+    second: ArrayLike | None = None,
+    fold: ArrayLike | None = None,
+) -> Judged:
+    """A pair list without its embeddings. ``scores`` [M], higher for more alike; ``same``, ``fold`` [M].
+
+    ``first``, ``second`` [M] name the subjects of each pair. Without them every pair counts as having subjects of its
+    own; the intervals are then too narrow where subjects repeat, and the rows' note says so.
+    """
+    score, flags = np.asarray(scores, dtype=np.float64), np.asarray(same)
+    if score.ndim != 1 or score.shape != flags.shape or not score.size:
+        raise BadInput(f"Scores {score.shape} and same {flags.shape} must be flat, equally long and not empty.")
+    if not np.isfinite(score).all():
+        bad = int(np.count_nonzero(~np.isfinite(score)))
+        raise BadInput(f"{bad} of {score.size} scores are NaN or infinite; every score must be a finite number.")
+    if not np.isin(flags, (0, 1)).all():
+        raise BadInput("The same-flag of every pair must be 0 or 1 (False or True).")
+    flags = flags.astype(bool)
+    if first is None or second is None:
+        one, note = np.arange(score.size) * 2, "subjects unknown: every pair counted as its own"
         two = np.where(flags, one, one + 1)
     else:
-        code, _ = codes(identities, len(e))
-        one, two, note = code[a], code[b], ""
+        both, _ = codes(
+            np.concatenate([np.asarray(first), np.asarray(second)]), 2 * score.size, "subjects of the pairs"
+        )
+        one, two, note = both[: score.size], both[score.size :], ""
         if np.any((one == two) != flags):
             wrong = int(np.count_nonzero((one == two) != flags))
             raise BadInput(f"{wrong} pairs are marked same or different against their identities; correct the list.")
     _, both = np.unique(np.concatenate([one, two]), return_inverse=True)
-    one, two, subjects = both[: a.size], both[a.size :], int(both.max()) + 1
+    one, two, subjects = both[: score.size], both[score.size :], int(both.max()) + 1
 
     genuine, impostor = int(flags.sum()), int((~flags).sum())
     few = _few(genuine, impostor, int(np.unique(one[flags]).size))
-    score = np.einsum("md,md->m", e[a].astype(np.float64), e[b].astype(np.float64))
     found = verify_pairs(score, flags, one, two, subjects) if genuine and impostor else None
     rows: list[Measured] = []
     folds = np.asarray(fold) if fold is not None else None
-    if folds is not None and folds.shape != a.shape:
-        raise BadInput(f"{folds.shape} folds were given for {a.size} pairs; give one per pair.")
+    if folds is not None and folds.shape != score.shape:
+        raise BadInput(f"{folds.shape} folds were given for {score.size} pairs; give one per pair.")
     reason = few or ("the list has no folds" if folds is None or np.unique(folds).size < 2 else "")
     if reason or folds is None:
-        rows.append(_missing("ten folds", "accuracy", None, a.size, subjects, reason))
+        rows.append(missing("ten folds", "accuracy", None, score.size, subjects, reason))
     else:
         result = ten_folds(score, flags, folds)
         names, place, sizes = np.unique(folds, return_inverse=True, return_counts=True)
         weight = 1 / (names.size * sizes[place])  # a mean over folds of means over pairs
         residual = weight * (result.correct - result.mean)
         psi = pair_influence(residual, one, two, subjects)
-        rows.append(_cell("ten folds", "accuracy", None, result.mean, psi, a.size, subjects, note=note))
+        rows.append(cell("ten folds", "accuracy", None, result.mean, psi, score.size, subjects, note=note))
     if found is None:
-        rows += [_missing("ten folds", "tar", far, genuine, subjects, few) for far in FAR_GRID]
-        rows += [_missing("ten folds", name, None, a.size, subjects, few) for name in ("eer", "auc")]
+        rows += [missing("ten folds", "tar", far, genuine, subjects, few) for far in FAR_GRID]
+        rows += [missing("ten folds", name, None, score.size, subjects, few) for name in ("eer", "auc")]
         return Judged(tuple(rows))
-    return _judged((*rows, *_verification("ten folds", found, note)), found)
+    judged = _judged((*rows, *_verification("ten folds", found, note)), found)
+    return judged if np.abs(score).max() <= 1 + 1e-6 else judged._replace(scores=None)  # its bins are for cosines
 
 
 def _labelled(embeddings: ArrayLike, identities: ArrayLike) -> tuple[Unit, Ints, int]:
@@ -270,8 +223,8 @@ def judge_matrix(
     impostor = len(e) * (len(e) - 1) // 2 - genuine
     if not genuine:
         few = _few(genuine, impostor, 0)
-        rows = [_missing("cross-matrix", "tar", far, 0, subjects, few) for far in FAR_GRID]
-        rows += [_missing("cross-matrix", name, None, impostor, subjects, few) for name in ("eer", "auc")]
+        rows = [missing("cross-matrix", "tar", far, 0, subjects, few) for far in FAR_GRID]
+        rows += [missing("cross-matrix", name, None, impostor, subjects, few) for name in ("eer", "auc")]
         return Judged(tuple(rows))
     found = scale.verify(e, code, subjects, progress, fars, workers)
     return _judged(_verification("cross-matrix", found, scale.copies(e, code)), found)
@@ -299,12 +252,12 @@ def judge_rank(
             note = (
                 f"{n} probes of {mated} identities with a mate; at least {EXPECTED_ERRORS} of two identities are needed"
             )
-            rows.append(_missing("rank", "rank", float(k), n, subjects, note))
+            rows.append(missing("rank", "rank", float(k), n, subjects, note))
             continue
         hit = (ranks <= k) & probes
         value = float(hit.sum() / n)
         psi = sums(code, np.where(probes, hit - value, 0.0) / n, subjects)
-        rows.append(_cell("rank", "rank", float(k), value, psi, n, mated))
+        rows.append(cell("rank", "rank", float(k), value, psi, n, mated))
     return Judged(tuple(rows))
 
 
@@ -338,8 +291,8 @@ def judge_closed_set(
     truth = np.searchsorted(names, wanted)
     if len(z) < EXPECTED_ERRORS:
         note = f"{len(z)} test images; at least {EXPECTED_ERRORS} are needed"
-        return Judged((_missing("closed set", "accuracy", None, len(z), classes, note),))
+        return Judged((missing("closed set", "accuracy", None, len(z), classes, note),))
     right = linear.train(x, y, classes, progress=progress).predict(z) == truth
     value = float(right.mean())
     psi = sums(truth, (right - value) / len(z), classes)
-    return Judged((_cell("closed set", "accuracy", None, value, psi, len(z), int(np.unique(truth).size)),))
+    return Judged((cell("closed set", "accuracy", None, value, psi, len(z), int(np.unique(truth).size)),))

@@ -45,6 +45,8 @@ class Difference(NamedTuple):
     high: float
     p: float
     seeds: int
+    error: float = float("inf")  # standard error over subjects and seeds
+    freedom: float = float("inf")  # degrees of freedom; both infinite where nothing can be estimated
 
 
 class Summary(NamedTuple):
@@ -207,7 +209,7 @@ def paired_difference(
         return Difference(value, -1.0, 1.0, 1.0, a.size)
     half, error, freedom = _interval(value, a - b, (psi_a - psi_b).mean(axis=0))
     p = 2 * float(stdtr(freedom, -abs(value) / error))
-    return Difference(value, max(-1.0, value - half), min(1.0, value + half), p, a.size)
+    return Difference(value, max(-1.0, value - half), min(1.0, value + half), p, a.size, error, freedom)
 
 
 def summary(values: ArrayLike, influences: ArrayLike) -> Summary:

@@ -1,0 +1,103 @@
+"""Groups over seeds and against the baseline: ``group summary`` and ``group difference`` records.
+
+The numbers of one run are its ``group`` records (:class:`faceloss.evaluate.groups.GroupRate`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceloss.evaluate import holm, paired_difference, summary, verdict
+
+Record = dict[str, Any]
+Runs = Mapping[tuple[str, int], list[Record]]  # group records by (label, seed)
+Vectors = Mapping[tuple[str, int], Mapping[str, NDArray[np.float64]]]  # influences by name
+
+RATES = ("fmr", "fnmr")
+COMPARED = (*RATES, "fmr gap", "fnmr gap")
+
+
+class GroupCell(NamedTuple):
+    """What a group number is about. Which groups a gap is between is the outcome of a run, so it is not part of it."""
+
+    test: str
+    metric: str
+    group: str
+    other: str
+    at: float
+
+    @property
+    def name(self) -> str:
+        """The name under which a run keeps the influence vector of this cell."""
+        return f"{self.test}|groups|{self.metric}|{self.group}|{self.other}|{self.at}"
+
+
+def group_cell(record: Record) -> GroupCell:
+    """The cell of a group record."""
+    whole = record["metric"].endswith((" gap", " ratio"))
+    group, other = ("", "") if whole else (record["group"], record["other"])
+    return GroupCell(record["test"], record["metric"], group, other, record["at"])
+
+
+def group_rows(
+    labels: list[str], losses: Mapping[str, str], baseline: str, runs: Runs, vectors: Vectors
+) -> list[Record]:
+    """Every rate and gap: its mean over seeds per label, and each label minus ``baseline`` on the seeds of both.
+
+    Intervals are over subjects and seeds, Holm's adjustment over the labels of one cell; lower is better.
+    """
+    found = {key: {group_cell(record): record for record in records} for key, records in runs.items()}
+    cells = [cell for cell in dict.fromkeys(c for row in found.values() for c in row) if cell.metric in COMPARED]
+    rows: list[Record] = []
+    for cell in cells:
+        for label in labels:
+            seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
+            if seeds:
+                rows.append(_summary(cell, label, losses[label], [found[label, s][cell] for s in seeds],
+                                     [vectors[label, s].get(cell.name) for s in seeds]))  # fmt: skip
+    for cell in cells:
+        family: list[Record] = []
+        for label in labels:
+            if label == baseline:
+                continue
+            seeds = sorted(
+                seed
+                for name, seed in found
+                if name == label and (baseline, seed) in found
+                and cell in found[label, seed] and cell in found[baseline, seed]
+            )  # fmt: skip
+            if not seeds:
+                continue
+            row: Record = {"kind": "group difference", "label": label, "loss": losses[label], "baseline": baseline}
+            row |= {**cell._asdict(), "seeds": len(seeds), "value": None, "low": None, "high": None, "p": None}
+            row |= {"p_holm": None, "verdict": "not measurable"}
+            values = [[found[name, s][cell]["value"] for s in seeds] for name in (label, baseline)]
+            psi = [[vectors[name, s].get(cell.name) for s in seeds] for name in (label, baseline)]
+            if all(v is not None for part in (*values, *psi) for v in part):
+                d = paired_difference(*values, *(np.stack([v for v in part if v is not None]) for part in psi))
+                row |= {"value": d.value, "low": d.low, "high": d.high, "p": d.p}
+                family.append(row)
+            rows.append(row)
+        for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
+            row["p_holm"] = adjusted
+            row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=False)
+    return rows
+
+
+def _summary(
+    cell: GroupCell, label: str, loss: str, records: list[Record], influences: list[NDArray[np.float64] | None]
+) -> Record:
+    row: Record = {"kind": "group summary", "label": label, "loss": loss, **cell._asdict(), "seeds": len(records)}
+    row |= {"value": None, "low": None, "high": None, "spread": None, "pairs": records[0]["pairs"]}
+    able = all(record["value"] is not None for record in records) and all(psi is not None for psi in influences)
+    row["status"] = "measured" if able else "not measurable"
+    row["note"] = next((record["note"] for record in records if record["value"] is None), records[0]["note"])
+    if able:
+        total = summary(
+            [record["value"] for record in records], np.stack([psi for psi in influences if psi is not None])
+        )
+        spread = total.spread if len(records) > 1 else None
+        row |= {"value": total.mean, "low": total.low, "high": total.high, "spread": spread}
+    return row

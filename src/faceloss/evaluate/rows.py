@@ -1,0 +1,27 @@
+"""Measured numbers as flat records: one JSON object each, without arrays."""
+
+from typing import Any
+
+from faceloss.evaluate.cells import Measured
+from faceloss.evaluate.groups import GroupRate
+from faceloss.evaluate.openset import OpenSetCurve
+
+Record = dict[str, Any]
+OPTIONAL = {"gallery": None, "group": ""}  # left out where they say nothing
+
+
+def result_record(row: Measured) -> Record:
+    """``{"kind": "result", ...}``: all fields but the influence; gallery and group only where they say something."""
+    facts = {key: value for key, value in row._asdict().items() if key != "influence"}
+    return {"kind": "result", **{k: v for k, v in facts.items() if k not in OPTIONAL or v != OPTIONAL[k]}}
+
+
+def group_record(row: GroupRate) -> Record:
+    """``{"kind": "group", ...}``: all fields but the influence."""
+    return {"kind": "group", **{key: value for key, value in row._asdict().items() if key != "influence"}}
+
+
+def curve_record(curve: OpenSetCurve) -> Record:
+    """``{"kind": "open set", "gallery", "fpir": [...], "fnir": [...], "threshold": [...]}``."""
+    parts = {name: getattr(curve, name).round(7).tolist() for name in ("fpir", "fnir", "threshold")}
+    return {"kind": "open set", "gallery": curve.gallery, **parts}
