@@ -70,8 +70,6 @@ def codes(identities: ArrayLike, n: int, what: str = "identities") -> tuple[Ints
     names = np.asarray(identities)
     if names.shape != (n,) or names.dtype.kind not in "iuUS":
         raise BadInput(f"The {what} have shape {names.shape} and type {names.dtype}; give one for each of {n} images.")
-    if names.dtype.kind in "US" and (unnamed := int(np.count_nonzero(np.char.str_len(names) == 0))):
-        raise BadInput(f"{unnamed} of {n} {what} are empty; name the person on every image, or leave the images out.")
     found, code = np.unique(names, return_inverse=True)
     return code.astype(np.int64), len(found)
 

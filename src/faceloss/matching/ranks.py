@@ -60,6 +60,16 @@ def mate_scores(probes: Tensor, labels: Tensor, others: Gallery, other_labels: T
     return best
 
 
+def best_mates(
+    probes: ArrayLike, probe_labels: ArrayLike, others: ArrayLike | Gallery, other_labels: ArrayLike
+) -> NDArray[np.float32]:
+    """[P] the largest score of each probe with a vector of its label, -inf where there is none."""
+    x, source = unit(probes, "probes"), gallery(others)
+    _same_dim(x, source)
+    mine, theirs = whose(probe_labels, len(x), "probe labels"), whose(other_labels, len(source))
+    return mate_scores(x, mine, source, theirs, itself=False).numpy()
+
+
 def ahead(left: Screened, right: Screened, bar: Tensor, other: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """[n] how many vectors of ``right`` score at least ``bar`` [n] (float32) with each of ``left``; ``other(row,
     column)`` says which pairs count.
