@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceloss.evaluate import judge_matrix
+from faceloss.evaluate import judge_matrix, metrics, scale
+from faceloss.evaluate.cells import codes, unit
 
 EMBEDDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "embeddings" / "lfw.npz"
 
@@ -30,3 +31,21 @@ def test_lfw_crossed():
     assert 0.97 < tar[1e-4].value < 0.99
     assert seconds < 40
     assert peak < 2**30
+
+
+@pytest.mark.real
+def test_lfw_by_the_screen():
+    """The screen and the whole matrix agree to the last pair on embeddings of real faces."""
+    if not EMBEDDINGS.exists():
+        pytest.skip("The LFW embeddings are not on this machine, so the screen was not compared on real faces.")
+    with np.load(EMBEDDINGS, allow_pickle=False) as file:
+        embeddings, identities = file["embeddings"], file["identities"]
+    whole = {(row.metric, row.at): row for row in judge_matrix(embeddings, identities).rows}
+    found = judge_matrix(embeddings, identities, fars=[1e-4, 1e-5, 1e-6]).rows
+    measured = [row for row in found if row.value is not None]
+    assert len(measured) == 6
+    for row in measured:
+        theirs = whole[row.metric, row.at]
+        assert (row.value, row.attained) == (pytest.approx(theirs.value, abs=1e-12), theirs.attained)
+    vectors, (code, _) = unit(embeddings), codes(identities, len(embeddings))
+    assert (scale.ranks(vectors, code) == metrics.leave_one_out_ranks(vectors, code)).all()
