@@ -1,6 +1,6 @@
 """Ranks of 512 probes among 200,000 distractors, exactly, beside the flat index of faiss.
 
-    python benchmarks/cmc.py        (about 40 seconds; needs the extra `bench`)
+    python benchmarks/cmc.py        (about 50 seconds; needs the extra `bench`)
 
 512 dimensions; each probe has one mate, most of them easy, some not found at all. Compared are: the ranks among 10,
 100, ... 200,000 distractors, a whole CMC for each; the nearest distractor of each probe, as a search for rank 1 and
