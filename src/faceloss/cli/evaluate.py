@@ -75,7 +75,8 @@ def evaluate(
     outcome = judge_input(held, protocol, progress)
     progress.clear()
     if scores_out is not None:
-        _write_scores(held, scores_out)
+        lists = protocol.lists if protocol else {}
+        _write_scores(held._replace(arrays={**held.arrays, **lists}), scores_out)
     for line in _lines(outcome, as_json):
         click.echo(line)
     if str(given) != "builtin":
