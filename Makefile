@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench million faces study every-loss clean
+.PHONY: install compare test check docs bench bench-prepare million faces study every-loss search-study clean
 
 install: $(STAMP)
 
@@ -29,10 +29,17 @@ check: install
 docs: install
 	$(BIN)/python tools/make_docs.py
 
-# Speed and memory, each figure beside a peer in the same run; a quarter of an hour.
+# Speed and memory, each figure beside a peer in the same run; some ten minutes.
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for file in head pairs batch6400 train; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+	for table in head autocast headmem pfc; do $(BIN)/python benchmarks/head.py $$table || exit 1; done
+	for file in pairs batch6400 train search roc cmc; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+
+# Photographs a second beside facenet-pytorch, which goes into a folder of its own: its pins fit nothing here.
+bench-prepare: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[detect]'
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .peer facenet-pytorch==2.6.0
+	PYTHONPATH=.peer $(BIN)/python benchmarks/prepare.py
 
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install
@@ -47,10 +54,14 @@ study: install
 every-loss: install
 	$(BIN)/python studies/every_loss.py
 
+# Is it worth searching for the margin? Searches and their controls on the built-in faces; an hour of two cores.
+search-study: install
+	$(BIN)/python studies/search.py
+
 # Render the built-in faces anew (an hour of one core); needs the extra `faces`.
 faces: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[faces]'
 	$(BIN)/python tools/make_faces.py --out src/faceloss/data/builtin_faces.tar
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .peer .mypy_cache .ruff_cache .pytest_cache .hypothesis

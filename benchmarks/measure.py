@@ -12,7 +12,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,6 +50,12 @@ def with_tuned_allocator() -> None:
     print(flush=True)
     environment = {**os.environ, "GLIBC_TUNABLES": TUNED}
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+
+
+def chosen(tables: Iterable[str]) -> None:
+    """End the script with a sentence where the command line names none of its ``tables``."""
+    if unknown := [name for name in sys.argv[1:] if name not in tables]:
+        sys.exit(f"{sys.argv[0]}: no table is named '{unknown[0]}'; there are {', '.join(tables)}.")
 
 
 def interleaved(functions: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """One training step (forward with mining, and backward) of triplet and margin losses beside pytorch-metric-learning's.
 
-    python benchmarks/pairs.py        (about 50 seconds; needs the extra `bench`)
+    python benchmarks/pairs.py [all] [all_semi_hard] [semi_hard] [hard] [distance-weighted]
+
+By default all rows, in some 35 seconds; needs the extra `bench`.
 
 A batch of 256 identities with 4 images each, 128 dimensions. Printed are medians of CPU milliseconds, the peak of extra
 memory, both losses, and the relative error of both gradients against float64 loops over the anchors. Every row but one
@@ -9,11 +11,12 @@ stands beside the nearest one, all farther negatives within the margin, which is
 draws are random: both losses are computed on ours, both times include one's own drawing.
 """
 
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from measure import allocator, header, interleaved, peak_mib, relative_error, with_tuned_allocator
+from measure import allocator, chosen, header, interleaved, peak_mib, relative_error, with_tuned_allocator
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import MarginLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner, DistanceWeightedMiner, TripletMarginMiner
@@ -27,6 +30,7 @@ from faceloss.losses.operations import normalize
 IDENTITIES, IMAGES, DIM = 256, 4, 128
 ROUNDS = 3
 ALPHA = 0.2
+MINING = ("all", "all_semi_hard", "semi_hard", "hard", "distance-weighted")
 
 Form = Callable[[Tensor], Tensor]  # embeddings -> loss
 
@@ -126,30 +130,38 @@ def step(form: Form, embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     """Print the table, with memory and errors under the default allocator, where they are measured once."""
+    chosen(MINING)
     header("pytorch-metric-learning")
     embeddings, labels = batch(IDENTITIES)
     print(f"{len(labels)} embeddings of {DIM} numbers, {IMAGES} of each identity; medians of {ROUNDS} rounds")
     print("                          CPU ms                  MiB                 loss           gradient error")
     print("mining              ours    peer  ratio    ours   peer  ratio     ours     peer      ours     peer")
-    found = cases(embeddings, labels)
-    timed = {f"{who} {name}": getattr(case, who) for name, case in found.items() for who in ("ours", "peer")}
-    del timed["peer semi_hard"]  # the same as of all_semi_hard
-    steps = {name: (lambda form=form: step(form, embeddings)) for name, form in timed.items()}
-    seconds = interleaved(steps, ROUNDS)
-    for name, case in found.items():
-        there = "all_semi_hard" if name == "semi_hard" else name
-        here, peer = (1000 * seconds[f"{who}"] for who in (f"ours {name}", f"peer {there}"))
-        line = f"{name:17} {here:6.1f} {peer:7.1f} {peer / here:5.1f}x"
-        if allocator() == "default":
-            mine, his = peak_mib(steps[f"ours {name}"]), peak_mib(steps[f"peer {there}"])
-            value, gradient = step(case.ours, embeddings)
-            other, slope = step(case.peer_on_ours or case.peer, embeddings)
+    found = {name: case for name, case in cases(embeddings, labels).items() if name in (sys.argv[1:] or MINING)}
+    there = {name: "all_semi_hard" if name in ("semi_hard", "all_semi_hard") else name for name in found}
+    forms = {f"ours {name}": case.ours for name, case in found.items()}
+    forms |= {f"peer {there[name]}": case.peer for name, case in found.items()}
+    steps = {name: (lambda form=form: step(form, embeddings)) for name, form in forms.items()}
+    notes = dict.fromkeys(found, "")
+    once = allocator() == "default"
+    values = {name: take() for name, take in steps.items()}  # and a round to warm up
+    seconds = interleaved(steps, ROUNDS, warm=0)
+    memory = {name: peak_mib(take) for name, take in steps.items()} if once else {}
+    if once:
+        for name, case in found.items():
+            here, other = values[f"ours {name}"], values[f"peer {there[name]}"]
+            other = step(case.peer_on_ours, embeddings) if case.peer_on_ours else other
             exact = step(case.exact, embeddings.double())[1]
-            errors = f"{relative_error(gradient, exact):8.1e}  {relative_error(slope, exact):8.1e}"
+            errors = f"{relative_error(here[1], exact):8.1e}  {relative_error(other[1], exact):8.1e}"
             if name == "semi_hard":
                 errors = errors[:8] + "  another definition"
-            line += f" {mine:7.0f} {his:6.0f} {his / mine:5.1f}x {value:9.6f} {other:8.6f}  {errors}"
-        print(line, flush=True)
+            notes[name] = f" {here[0]:9.6f} {other[0]:8.6f}  {errors}"
+    for name in found:
+        mine, theirs = f"ours {name}", f"peer {there[name]}"
+        line = f"{name:17} {1000 * seconds[mine]:6.1f} {1000 * seconds[theirs]:7.1f}"
+        line += f" {seconds[theirs] / seconds[mine]:5.1f}x"
+        if once:
+            line += f" {memory[mine]:7.0f} {memory[theirs]:6.0f} {memory[theirs] / memory[mine]:5.1f}x"
+        print(line + notes[name])
 
 
 if __name__ == "__main__":

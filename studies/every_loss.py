@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from faceloss.compare.engine import compare
-from faceloss.compare.judge import judge
+from faceloss.compare.judge import embedder, judge
 from faceloss.compare.prepare import prepare
 from faceloss.compare.recipe import recipe_from, resolve
 from faceloss.compare.records import assemble
-from faceloss.compare.run import build_state, embedder
+from faceloss.compare.run import build_state
 from faceloss.compare.study import Run, Study, competitors, expand, plan
 from faceloss.errors import FacelossError
 from faceloss.evaluate import paired_difference, summary

@@ -9,6 +9,7 @@ ROOT = Path(faceloss.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "lock",
     "memory",
     "progress",
     "threads",
@@ -18,6 +19,7 @@ ORDER = [
     "losses",
     "checks",
     "train",
+    "matching",
     "evaluate",
     "compare",
     "report",
@@ -28,19 +30,22 @@ ORDER = [
 ONLY = {
     "errors": set(),
     "files": {"errors"},
+    "lock": {"errors"},
     "memory": set(),
     "progress": set(),
     "threads": set(),
-    "data": {"errors", "files", "progress"},
+    "data": {"errors", "files", "lock", "progress"},
     "nets": {"errors"},
     "search": {"errors", "data"},  # of data the keyed random numbers
     "losses": {"errors", "memory", "search"},
     "checks": {"errors", "losses", "search"},
-    "evaluate": {"errors"},
+    "matching": {"errors"},
+    "evaluate": {"errors", "matching"},
     "report": {"errors", "files"},
 }
 NEVER = {
     "search": {"torch"},
+    "matching": {"PIL", "matplotlib"},
     "evaluate": {"torch", "PIL", "matplotlib"},
     "report": {"torch", "PIL"},
     "data": {"torch"},

@@ -27,6 +27,7 @@ HEAVY = ("torch", "numpy", "scipy", "PIL", "matplotlib", "pydantic")
         ["losses", "--json"],
         ["losses", "show", "--json", "arcface"],
         ["compare", "--help"],
+        ["prepare", "--help"],
         ["--version"],
     ],
 )

@@ -24,10 +24,10 @@ from faceloss.compare.engines.session import (
     write_progress,
 )
 from faceloss.compare.engines.work import Outcome, work
-from faceloss.compare.lock import InUse, locked
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.study import Competitor, Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
+from faceloss.lock import InUse, locked
 from faceloss.progress import Progress
 from faceloss.train.settings import Recipe
 

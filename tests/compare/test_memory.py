@@ -7,9 +7,10 @@ import torch
 
 from faceloss import losses, memory
 from faceloss.compare.engine import compare
-from faceloss.compare.memory import of_loss, of_network, refuse_what_cannot_fit
-from faceloss.compare.study import Study
+from faceloss.compare.memory import not_spread, of_loss, of_network, refuse_what_cannot_fit
+from faceloss.compare.study import Competitor, Single, Study
 from faceloss.errors import BadInput
+from faceloss.losses.shards import holding
 from faceloss.train.ranks import Ranks
 from faceloss.train.settings import Recipe
 
@@ -87,6 +88,41 @@ def test_processes_on_other_machines_bring_their_memory(monkeypatch: pytest.Monk
     refuse_what_cannot_fit(study, 10**7, Ranks(0, 4, 1))
 
 
+def test_of_what_is_not_spread_each_process_needs_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 million classes x 512 numbers are 19.1 GiB: of a margin loss three times a fourth, of VPL four times all."""
+    have(monkeypatch, 25 * GIB)
+    elsewhere = Ranks(0, 4, 1)
+    refuse_what_cannot_fit(Study(data="builtin", losses=("cosface",), recipe=RECIPE), 10**7, elsewhere)
+    with pytest.raises(BadInput, match=r"^vpl with .*class vectors 19\.1 GiB .* memories of the loss 19\.1 GiB"):
+        refuse_what_cannot_fit(Study(data="builtin", losses=("vpl",), recipe=RECIPE), 10**7, elsewhere)
+    with pytest.raises(BadInput, match=r"^unitsface with .*class vectors 4\.8 GiB .* memories of the loss 19\.1 GiB"):
+        refuse_what_cannot_fit(Study(data="builtin", losses=("unitsface",), recipe=RECIPE), 10**7, elsewhere)
+
+
+def test_a_share_of_the_logits_is_kept() -> None:
+    with holding(0, 4):
+        parts = of_loss(RECIPE, losses.sketch("cosface", dim=512, classes=1000))
+    assert parts["logits"] == 64 * 250 * 4
+    assert parts["class vectors"] == 4 * 512 * 250
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cosface", ""),
+        ("triplet", ""),
+        ("partial_fc", ""),
+        ("vpl", "weight, vectors.memory, vectors.seen are not spread: each of the 2 processes holds all 50 classes"),
+        ("unitsface", "terms.uss.vectors.rows is not spread: each of the 2 processes holds all 50 classes there"),
+    ],
+)
+def test_what_is_not_spread_is_said_of_several_processes(name: str, words: str) -> None:
+    row = Competitor(name, name, {}, "shuffled")
+    assert not_spread(row, RECIPE, 50, Ranks(0, 2)).startswith(words)
+    assert bool(not_spread(row, RECIPE, 50, Ranks(0, 2))) == bool(words)
+    assert not_spread(row, RECIPE, 50, Ranks()) == ""
+
+
 def test_a_loss_that_needs_more_than_softmax_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     study = Study(data="builtin", losses=("triplet", "subcenter_arcface(centers=3)"), recipe=RECIPE)
     have(monkeypatch, 100 * GIB)
@@ -134,3 +170,11 @@ def test_every_loss_can_be_sketched(name: str) -> None:
     sizes = [{key: tensor.shape for key, tensor in loss.state_dict().items()} for loss in (sketch, built)]
     assert sizes[0] == sizes[1]
     assert all(tensor.is_meta for tensor in sketch.parameters())
+
+
+def test_a_single_training_needs_no_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 million class vectors of 512 numbers would not fit; no class vectors do."""
+    have(monkeypatch, GIB)
+    refuse_what_cannot_fit(Study(data="builtin", losses=("triplet",), recipe=RECIPE, single=Single()), 10**7)
+    with pytest.raises(BadInput, match=r"^softmax with"):
+        refuse_what_cannot_fit(Study(data="builtin", losses=("triplet",), recipe=RECIPE), 10**7)

@@ -2,18 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from faceloss import nets
-from faceloss.compare.judge import judge, observe
+from faceloss import losses, nets
+from faceloss.compare import engine
+from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import prepare
-from faceloss.compare.run import build_state, embedder, execute, model
+from faceloss.compare.run import build_state, execute, model
 from faceloss.compare.study import Competitor, Run, Study, competitors
 from faceloss.train import checkpoint
 from faceloss.train.loop import embed
+from faceloss.train.ranks import Ranks
 from faceloss.train.settings import Recipe
 
 STUDY = Study(
@@ -30,6 +33,33 @@ def test_every_loss_starts_from_the_same_weights_and_class_vectors() -> None:
     shared = [name for name in one if name.startswith("net.") or name == "loss.weight"]
     assert "loss.weight" in shared
     assert all(torch.equal(one[name], other[name]) for name in shared)
+
+
+def test_of_several_processes_each_builds_its_share_alone() -> None:
+    """No process group is needed for it; a run looks at its losses in the same way before it starts."""
+    run = Run("id", Competitor("softmax", "softmax", {}, "shuffled"), 3)
+    whole = build_state(run, STUDY, classes=5).loss
+    parts = [build_state(run, STUDY, classes=5, ranks=Ranks(rank, 2)).loss for rank in range(2)]
+    for name, rows in (("weight", (3, 2)), ("bias", (3, 2))):
+        held = [part.get_parameter(name) for part in parts]
+        assert tuple(map(len, held)) == rows
+        assert torch.equal(torch.cat(held), whole.get_parameter(name))
+
+
+def test_the_losses_of_a_study_are_looked_at_in_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    built, build = [], losses.build
+
+    def watched(name: str, **values: Any) -> Any:
+        built.append(build(name, **values))
+        return built[-1]
+
+    monkeypatch.setattr(losses, "build", watched)
+    bench = prepare(STUDY)
+    study = STUDY.model_copy(update={"losses": ("cosface(s=auto)", "subcenter_arcface")})
+    rows = [engine._rows(study, bench, ranks) for ranks in (Ranks(), Ranks(0, 4))]
+    assert rows[0] == rows[1]
+    sizes = [len(loss.weight) for loss in built]
+    assert [4 * size for size in sizes[3:]] == sizes[:3] == [104, 104, 312]
 
 
 def test_every_seed_starts_from_its_own() -> None:

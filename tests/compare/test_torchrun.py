@@ -1,4 +1,4 @@
-"""`faceloss compare` under torchrun: records as of one process; killed, stopped, resumed on other numbers, refused."""
+"""`faceloss compare` and `train` under torchrun: as of one process; killed, stopped, resumed, refused."""
 
 import json
 import os
@@ -110,6 +110,41 @@ def test_their_records_are_those_of_one_process_but_for_the_numbers(
     assert files == sorted(path.name.partition("-")[0] for path in (tmp_path / "runs" / "runs").glob("*/*"))
 
 
+def test_costs_name_the_processes(twice: list[Path]) -> None:
+    costs = [json.loads(line) for line in (twice[0] / "costs.jsonl").read_text().splitlines()]
+    assert [cost["processes"] for cost in costs] == [2, 2]
+
+
+@pytest.mark.faults
+def test_train_with_a_part_of_the_classes_gives_the_same_model_also_when_it_was_stopped(
+    toy_faces: Path, tmp_path: Path
+) -> None:
+    """Two processes, each with 8 of the 16 classes, of which those of the batch and some others take part."""
+    loss = ["--loss", "partial_fc(rate=0.7,s=10,m=0.1)", "--set", "checkpoint_seconds=0"]
+    train = ["train", "--data", toy_faces, *SMALL[:2], *SMALL[4:-2], *loss]
+    train = [word if word != "batch=18" else "batch=8" for word in train]
+    codes, said, err = ends(start(2, *train, "--out", tmp_path / "whole"))
+    assert codes == [0, 0], err
+    assert said.count("model.safetensors") == 1
+    assert "Traceback" not in err
+    again = start(2, *train, "--out", tmp_path / "stopped")
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("stopped/runs/*/checkpoint*.json")) and time.monotonic() < until:
+        assert [process.poll() for process in again] == [None] * 2
+        time.sleep(0.01)
+    again[1].send_signal(signal.SIGTERM)
+    codes, said, err = ends(again)
+    assert codes == [3, 3], err
+    assert said == ""
+    assert f"faceloss resume {tmp_path / 'stopped'}" in err
+    codes, said, err = ends(start(2, "resume", tmp_path / "stopped"))
+    assert codes == [0, 0], err
+    for name in ("model.safetensors", "model.json", "records.jsonl"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    (cost,) = map(json.loads, (tmp_path / "whole" / "costs.jsonl").read_text().splitlines())
+    assert cost["processes"] == 2
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("how", "hit", "sentence", "then"),
@@ -186,3 +221,49 @@ def alone(words: list[object]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "faceloss", *map(str, words)]
     environment |= {"RANK": "0", "WORLD_SIZE": "2"}
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+SEARCH = [*SMALL[: SMALL.index("--losses")], "--losses", "search_softmax(candidates=3,a=-3)"]
+
+
+def searched(out: Path) -> bytes:
+    """What the run of the search left; softmax beside it is trained by all processes together, with other last bits."""
+    (file,) = (out / "runs").glob("search*/result.json")
+    return file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def searched_alone(faceloss: Cli, toy_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search by one process."""
+    out = tmp_path_factory.mktemp("search") / "runs"
+    done = faceloss("compare", "--data", toy_faces, *SEARCH, "--workers", "1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_share_the_candidates_of_a_search_and_find_what_one_finds(
+    searched_alone: Path, toy_faces: Path, tmp_path: Path, size: int
+) -> None:
+    codes, _, err = ends(start(size, "compare", "--data", toy_faces, *SEARCH, "--out", tmp_path / "runs"))
+    assert codes == [0] * size, err
+    assert searched(tmp_path / "runs") == searched(searched_alone)
+
+
+@pytest.mark.faults
+def test_a_killed_process_costs_a_search_nothing_but_its_candidate(
+    searched_alone: Path, toy_faces: Path, tmp_path: Path, faceloss: Cli
+) -> None:
+    """The others end; continued by one process, the killed one's candidate is trained again."""
+    out = tmp_path / "runs"
+    started = start(2, "compare", "--data", toy_faces, *SEARCH, "--out", out, timeout=10)
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not list(out.glob("runs/search*/search/0/*")):
+        time.sleep(0.01)
+    started[1].send_signal(signal.SIGKILL)
+    codes, _, err = ends(started)
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] == 3, err
+    done = faceloss("resume", out, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert searched(out) == searched(searched_alone)

@@ -165,7 +165,7 @@ def test_broken_images_are_refused_with_a_reason_and_the_rest_is_used(folder, pi
         "ann/cut.png": "truncated or corrupt",
         "ann/empty.jpg": "empty file",
         "bob/page.jpg": "a web page, not an image",
-        "bob/phone.heic": "not an image",
+        "bob/phone.heic": "HEIC, which cannot be read here",
         "bob/pipe.jpg": "cannot be read (not a regular file)",
         "eve/noise.jpg": "not an image",
         "stray.png": "not in the folder of an identity",

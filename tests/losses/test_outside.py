@@ -10,6 +10,7 @@ import torch
 from faceloss import losses
 from faceloss.errors import BadInput
 from faceloss.losses import outside
+from faceloss.losses.shards import holding
 
 MINE = (Path(__file__).parents[1] / "mine.py").read_text(encoding="utf-8")
 
@@ -248,3 +249,14 @@ def test_words_behind_the_values_are_words(write):
     source = MINE.replace("m: float = 0.1", "m: float, on: Literal['a', 'b'] = 'a'")
     losses.add(write(source.replace("Dev", "Start with: m = 0.2, on = b (s = 10 suits); nobody = knows.\nDev")))
     assert losses.describe("mine").start == {"m": 0.2, "on": "b"}
+
+
+def test_of_a_file_all_class_vectors_are_built_even_where_a_process_holds_a_part(write):
+    """Its code may do with them what it likes; they are spread afterwards."""
+    more = "    head = ClassHead(dim, classes, scale=Number(10.0), psi=psi, hyperparameters={'m': Number(m, low=0)})\n"
+    more += "    head.weight.data[classes - 1] = 1.0\n    return head\n"
+    losses.add(write(MINE[: MINE.rindex("    return")] + more))
+    with holding(0, 2):
+        assert len(losses.build("cosface", dim=4, classes=10).weight) == 5
+        assert len(losses.build("mine", dim=4, classes=10).weight) == 10
+        assert len(losses.build("cosface", dim=4, classes=10).weight) == 5

@@ -56,6 +56,25 @@ def test_a_hopeless_sample_at_a_large_scale_is_finite_in_float32():
     assert math.isclose(value, 128 + math.log1p(1e4), rel_tol=1e-6)
 
 
+def test_the_normalized_gradient_takes_the_length_that_the_margin_adds_out_of_the_gradient(batch):
+    """The gradient is the plain one over the mean of w = (1 - a) / (a p + 1 - a)."""
+    embeddings, labels = batch
+    gradients = {}
+    for gradient in ("exact", "normalized"):
+        loss = losses.build("random_softmax", dim=6, classes=4, s=4.0, a=-5.0, seed=1, gradient=gradient).double()
+        leaf = embeddings.clone().requires_grad_()
+        (gradients[gradient],) = torch.autograd.grad(loss(leaf, labels).loss, leaf)
+    plain = losses.build("random_softmax", dim=6, classes=4, s=4.0, a=0.0, seed=1).double()
+    leaf = embeddings.clone().requires_grad_()
+    cos = torch.nn.functional.normalize(embeddings) @ torch.nn.functional.normalize(plain.weight).T
+    p = (4 * cos).softmax(1)[torch.arange(len(labels)), labels].detach()
+    w = 6 / (-5 * p + 6)
+    assert 1.1 < float(w.mean()) < 5
+    torch.testing.assert_close(gradients["normalized"] * w.mean(), gradients["exact"], rtol=1e-9, atol=1e-12)
+    each = torch.autograd.grad(plain(leaf, labels).loss, leaf)[0] * w[:, None]  # softmax's gradient, times w
+    torch.testing.assert_close(each, gradients["exact"], rtol=1e-9, atol=1e-12)
+
+
 def test_a_above_0_is_refused_because_it_would_raise_the_probability():
     with pytest.raises(ValueError, match="a must be a finite number at most 0"):
         losses.build("random_softmax", dim=6, classes=4, a=0.5)

@@ -9,8 +9,10 @@ import torch
 
 from faceloss import checks, losses
 from faceloss.errors import BadInput
-from faceloss.losses.shards import gather, share
-from faceloss.losses.spread import class_parameters, heads, spread
+from faceloss.losses import shards
+from faceloss.losses.partial_fc import sampled
+from faceloss.losses.shards import gather, holding, share, table
+from faceloss.losses.spread import class_parameters, heads, kept_whole, spread
 
 DIM, CLASSES, SIZES = 6, 11, (2, 3, 4)
 
@@ -63,11 +65,46 @@ def differences(one, many, parts):
                 yield f"step {step}: {name} is off by {off:.1e}"
 
 
-def held(loss, rank, size):
+MANY = 60
+RULES = ("cosface", "arcface", "mv_softmax", "npcface", "curricularface", "sphereface2", "adacos")
+
+
+def drawn_from(name, rate):
+    """A loss with a part of its classes: of 60, of which the batch has 3 to 8; at rate 0.05 there are no others."""
+    return sampled(losses.build(name, dim=DIM, classes=MANY, seed=2).double(), rate)
+
+
+def some_of_the_classes(rank, size, group):
+    """Partial FC: the classes that take part are those of one process, though some processes hold none of them."""
+    for labels, rate in ((torch.arange(13) % 3, 0.05), (torch.arange(13) % 8 * 7, 0.3), (torch.arange(13) % 8, 0.9)):
+        for name in RULES:
+            one = steps(drawn_from(name, rate), batch()[0], labels)
+            loss = spread(drawn_from(name, rate), group)
+            many = steps(loss, batch()[0], labels)
+            took = one[0][3]["weight"].any(1)
+            assert took[labels].all()
+            assert took.sum() == {0.05: 3, 0.3: 18, 0.9: 54}[rate]
+            found = differences(one, many, held(loss, rank, size, MANY))
+            yield from (f"{name} of which {rate} take part, {size} processes: {text}" for text in found)
+
+
+def built_in_parts(rank, size, group):
+    """A loss that never had other rows is the one that was spread, to the bit."""
+    for case in every_case():
+        with holding(rank, size, group):
+            mine = case.loss(DIM, CLASSES, seed=2)
+        theirs = spread(case.loss(DIM, CLASSES, seed=2), group)
+        assert len(held(spread(mine), rank, size)) == len(class_parameters(theirs)) > 0
+        got, want = mine.state_dict(), theirs.state_dict()
+        if got.keys() != want.keys() or not all(torch.equal(got[name], want[name]) for name in want):
+            yield f"{case.name}: process {rank} of {size} has built something else"
+
+
+def held(loss, rank, size, classes=CLASSES):
     """Parameter -> first and last row held."""
     parts = {}
     for name, got in class_parameters(loss).items():
-        mine = share(CLASSES, rank, size)
+        mine = share(classes, rank, size)
         assert got[:3] == mine[:3]
         each = len(loss.get_parameter(name)) // (mine.high - mine.low)
         parts[name] = (mine.low * each, mine.high * each)
@@ -95,6 +132,8 @@ def worker(rank, port, folder):
                 found = differences(one, many, held(loss, rank, size))
                 wrong += [f"{case.name}, {size} processes: {text}" for text in found]
                 count += 1
+            wrong += some_of_the_classes(rank, size, group)
+            wrong += built_in_parts(rank, size, group)
             counts = [5, 8, 0, 0][:size] if size < 4 else [3, 3, 3, 4]
             wrong += check_gather(embeddings, counts, rank, group)
         dist.barrier()
@@ -144,3 +183,37 @@ def test_shares_cover_all_classes_as_chunks_do():
 def test_a_process_without_classes_is_refused():
     with pytest.raises(BadInput, match=r"5 classes cannot be spread over 4 processes, 2 to each.*start 3 processes"):
         share(5, 0, 4)
+
+
+@pytest.mark.parametrize(("rows", "dim", "size"), [(1000, 7, 3), (60, 1, 4), (33, 64, 2), (3, 2, 2)])
+def test_class_vectors_are_drawn_in_blocks_as_at_once(rows, dim, size, monkeypatch):
+    """To the bit, with what is drawn after them; never more than two blocks are in memory."""
+    draw, sizes = torch.randn, []
+
+    def watched(*shape):
+        sizes.append(shape[0])
+        return draw(*shape)
+
+    monkeypatch.setattr(shards, "AT_ONCE", 64)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        whole, after = torch.randn(rows, dim) / dim**0.5, torch.randn(5)
+        monkeypatch.setattr(torch, "randn", watched)
+        parts = []
+        for rank in range(size):
+            torch.manual_seed(1)
+            parts.append(table(rows, dim, share(rows, rank, size)))
+            assert torch.equal(draw(5), after)
+            assert len(parts[-1]) == len(range(rows)[slice(*share(rows, rank, size)[:2])])
+    assert torch.equal(torch.cat(parts), whole)
+    assert max(sizes) < 128
+
+
+def test_what_is_whole_on_each_process_is_named():
+    found = {name: kept_whole(losses.sketch(name, dim=4, classes=9)) for name in ("cosface", "softmax", "triplet")}
+    assert found == {"cosface": [], "softmax": [], "triplet": []}
+    assert kept_whole(losses.sketch("subcenter_arcface", dim=4, classes=9)) == []
+    assert kept_whole(losses.sketch("vpl", dim=4, classes=9)) == ["weight", "vectors.memory", "vectors.seen"]
+    assert kept_whole(losses.sketch("unitsface", dim=4, classes=9)) == ["terms.uss.vectors.rows"]
+    assert kept_whole(losses.sketch("center", dim=4, classes=9)) == ["terms.center.centers"]
+    assert kept_whole(losses.sketch("tpe", dim=4, classes=2, size=2)) == []

@@ -11,7 +11,7 @@ import pytest
 Record = dict[str, Any]
 
 # label -> (loss, how far genuine scores lie above impostor scores, seconds of a run)
-COMPETITORS = {
+COMPETITORS: dict[str, tuple[str, float, float]] = {
     "softmax": ("softmax", 2.60, 118.0),
     "normface": ("normface", 2.66, 121.0),
     "cosface": ("cosface", 3.22, 124.0),
@@ -39,6 +39,19 @@ def _tail(x: np.ndarray | float) -> np.ndarray:
 def _tar(shift: float, far: float) -> float:
     threshold = np.log(1 / far - 1) / 1.702
     return float(_tail(threshold - 2.1 * shift))
+
+
+FAMILIES = ("margin", "adaptive margin", "class vectors", "binary", "pairs and triplets", "centers")
+
+
+def family(loss: str) -> str:
+    """Some family, the same for a loss every time."""
+    return "softmax" if loss in ("softmax", "normface") else FAMILIES[sum(map(ord, loss)) % len(FAMILIES)]
+
+
+def competitor(label: str) -> tuple[str, float, float]:
+    """What is known of a label; a loss that is searched for is a middling one."""
+    return COMPETITORS.get(label, (label.split(" (")[0], 2.9, 125.0))
 
 
 class Study:
@@ -79,7 +92,8 @@ class Study:
     def run(self, label: str, seed: int) -> Record:
         bad = (label, seed) in self.diverged
         return {
-            "kind": "run", "run": f"{label}-{seed}", "loss": COMPETITORS[label][0], "label": label, "seed": seed,
+            "kind": "run", "run": f"{label}-{seed}", "loss": competitor(label)[0], "label": label, "seed": seed,
+            "family": family(competitor(label)[0]),
             "hyperparameters": HYPERPARAMETERS.get(label, {}), "status": "diverged" if bad else "finished",
             "batches": "identity-balanced" if label in ("triplet", "softmax (identity-balanced)") else "shuffled",
             "reason": "the loss was not finite in epoch 4, step 212" if bad else "",
@@ -87,7 +101,7 @@ class Study:
         }  # fmt: skip
 
     def epoch_rows(self, label: str, seed: int) -> list[Record]:
-        loss, shift, _ = COMPETITORS[label]
+        loss, shift, _ = competitor(label)
         tuples = loss == "triplet"
         rows = []
         for epoch in range(1, (4 if (label, seed) in self.diverged else self.epochs) + 1):
@@ -127,7 +141,7 @@ class Study:
 
     def results(self, label: str) -> list[Record]:
         """Results of each finished seed, then the summary."""
-        loss, shift, _ = COMPETITORS[label]
+        loss, shift, _ = competitor(label)
         seeds = [seed for seed in self.seeds if (label, seed) not in self.diverged]
         per_seed = [self.measures(shift + float(self.rng.normal(0, 0.05))) for _ in seeds]
         rows = []
@@ -184,7 +198,7 @@ class Study:
     def curves(self, label: str, seed: int) -> list[Record]:
         if (label, seed) in self.diverged:
             return []
-        loss, shift, _ = COMPETITORS[label]
+        loss, shift, _ = competitor(label)
         shift += 0.03 * (seed - 1)
         far = np.logspace(-4.1, -0.05, 60)
         frr = np.array([1 - _tar(shift, f) for f in far])
@@ -205,8 +219,8 @@ class Study:
     def costs(self) -> list[Record]:
         rows = []
         for label, seed in self.runs():
-            seconds = COMPETITORS[label][2] * (1 + 0.02 * seed)
-            rows.append({"run": f"{label}-{seed}", "label": label, "loss": COMPETITORS[label][0], "seed": seed,
+            seconds = competitor(label)[2] * (1 + 0.02 * seed)
+            rows.append({"run": f"{label}-{seed}", "label": label, "loss": competitor(label)[0], "seed": seed,
                          "seconds": seconds, "cpu_seconds": seconds * 0.97, "images_per_second": 86_400 / seconds,
                          "peak_memory_mib": 612.0 + 3 * seed})  # fmt: skip
         return rows
@@ -217,6 +231,70 @@ class Study:
             rows += [self.run(label, seed), *self.epoch_rows(label, seed), *self.curves(label, seed)]
         measured = [row for label in self.labels for row in self.results(label)]
         return rows + measured + self.differences(measured)
+
+
+S = 32.0
+CANDIDATES = {"search_softmax": 4, "lookahead_margin": 8, "am_lfs": 4}
+
+
+class Searched(Study):
+    """A study beside whose plain rows some losses are searched for; ``label`` may add words to a loss's name."""
+
+    def __init__(self, searched: list[str], labels: tuple[str, ...] = ("softmax", "cosface"), **rest: Any):
+        super().__init__(labels=[*labels, *searched], **rest)
+        self.searched = searched
+
+    def run(self, label: str, seed: int) -> Record:
+        row = super().run(label, seed)
+        if label in self.searched:
+            numbers = {"s": S} if row["loss"] != "am_lfs" else {}
+            row["hyperparameters"] = {"reward": "similarity", "method": "guided", **numbers}
+            row["images_tried"] = 86_400 * (2 if row["loss"] == "lookahead_margin" else 4)
+        return row
+
+    def values(self, loss: str, draw: np.ndarray) -> dict[str, float]:
+        """Hyperparameters from a draw of up to 24 numbers, each about N(0, 1)."""
+        if loss == "search_softmax":
+            return {"a": -float(np.expm1(10.0 + draw[0]))}
+        if loss == "lookahead_margin":
+            m1, m2, m3, s = draw[:4]
+            return {"m1": max(1.0 + 0.1 * m1, 1.0), "m2": 0.2 + 0.1 * m2, "m3": 0.3 + 0.05 * m3, "s": 30 + 3 * s}
+        names = [f"{f}_{what}_{i}" for f in ("t", "tau") for what in ("slope", "offset") for i in range(6)]
+        return {n: float("slope" in n) + 0.2 * float(x) for n, x in zip(names, draw[:24], strict=True)}
+
+    def searches(self, label: str, seed: int) -> list[Record]:
+        loss, rows, mean = label.split(" (")[0], [], np.zeros(24)
+        rng = np.random.default_rng([seed, len(label)])
+        for epoch in range(1, self.epochs + 1):
+            draws = mean + rng.normal(size=(CANDIDATES[loss], 24))
+            tried = [0, 3] if loss == "lookahead_margin" else list(range(len(draws)))
+            rewards = {i: -8.0 + 0.2 * epoch + float(rng.normal()) for i in tried}
+            best = max(tried, key=lambda i: rewards[i])
+            rungs = [[rewards[i]] if i in tried else [] for i in range(len(draws))]
+            if loss == "lookahead_margin":
+                rungs[best].append(rewards[best] + 0.5)
+            rows.append({
+                "kind": "search", "run": f"{label}-{seed}", "label": label, "loss": loss, "seed": seed, "epoch": epoch,
+                "policy": {"mean": self.values(loss, mean), "low": self.values(loss, mean - 1),
+                           "high": self.values(loss, mean + 1)},
+                "images": 28_800, "seen": 7_200 * epoch, "chosen": best,
+                "candidates": [
+                    {"values": self.values(loss, draw), "rewards": r,
+                     "score": float(rng.normal()) if loss == "lookahead_margin" else None}
+                    for draw, r in zip(draws, rungs, strict=True)
+                ],
+            })  # fmt: skip
+            mean = mean + 0.3 * (draws[best] - mean)
+        return rows
+
+    def costs(self) -> list[Record]:
+        return [
+            {**row, "search_seconds": row["seconds"] * 3.5} if row["label"] in self.searched else row
+            for row in super().costs()
+        ]
+
+    def records(self) -> list[Record]:
+        return super().records() + [row for x in self.searched for seed in self.seeds for row in self.searches(x, seed)]
 
 
 def write(folder: Path, records: list[Record], costs: list[Record] | None = None) -> Path:
@@ -230,6 +308,11 @@ def write(folder: Path, records: list[Record], costs: list[Record] | None = None
 @pytest.fixture(scope="session")
 def make_study() -> type[Study]:
     return Study
+
+
+@pytest.fixture(scope="session")
+def make_searched() -> type[Searched]:
+    return Searched
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from faceloss.report import answer
-from faceloss.report.records import Key, read_records
+from faceloss.report.kinds import Key
+from faceloss.report.records import read_records
 from faceloss.report.words import digits, duration, interval, listed, number, power, signed
 
 SAID = [

@@ -116,6 +116,11 @@ def test_figures_take_their_colors_from_the_scheme(page):
     assert "@media print" in page
 
 
+def test_where_nothing_was_searched_nothing_speaks_of_a_search(page):
+    for word in ('id="search"', "#search", "all candidates", "times the images"):
+        assert word not in page
+
+
 def test_verdicts_are_the_fixed_phrases(read):
     words = {re.sub("^[▲▼○✕] ", "", chip) for chip in read.chips}
     assert words == PHRASES
@@ -291,8 +296,9 @@ assert not {"torch", "matplotlib.pyplot"} & set(sys.modules), "report must not l
 """
 
 
-def test_same_bytes_under_any_environment_and_without_torch(tmp_path, save, make_study):
-    study = make_study(labels=["softmax", "cosface", "triplet", "softmax (identity-balanced)"], epochs=3)
+def test_same_bytes_under_any_environment_and_without_torch(tmp_path, save, make_searched):
+    plain = ("softmax", "cosface", "triplet", "softmax (identity-balanced)")
+    study = make_searched(["search_softmax", "am_lfs"], labels=plain, epochs=3)
     (tmp_path / "matplotlibrc").write_text("font.size: 31\naxes.labelpad: 40\n")
     found = []
     for i, changes in enumerate([
@@ -312,7 +318,8 @@ def test_same_bytes_under_any_environment_and_without_torch(tmp_path, save, make
 
 def make_study_again(study) -> list[dict]:
     """The same records: the generator of a study is used up by its first call."""
-    return type(study)(study.labels, study.seeds, study.epochs).records()
+    plain = tuple(label for label in study.labels if label not in study.searched)
+    return type(study)(study.searched, plain, seeds=study.seeds, epochs=study.epochs).records()
 
 
 def test_importing_the_room_is_cheap():

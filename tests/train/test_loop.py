@@ -103,7 +103,7 @@ def test_a_course_is_followed_step_by_step() -> None:
 
     state = fresh(m=0.1)
     show = lambda state, total, now: seen.append(float(state.loss.hyperparameters()["m"]))  # noqa: E731
-    train(state, Toy(), RECIPE, seed=0, save=nothing, course=course, show=show)
+    train(state, Toy(), RECIPE, seed=0, save=nothing, courses=lambda epoch: course, show=show)
     assert asked == [step / 8 for step in range(8)]
     assert seen == [0.1 + step / 8 for step in range(8)]
 
@@ -111,8 +111,8 @@ def test_a_course_is_followed_step_by_step() -> None:
 def test_a_course_that_moves_nothing_leaves_the_training_as_it_is() -> None:
     plain, followed, moved = fresh(), fresh(), fresh()
     train(plain, Toy(), RECIPE, seed=0, save=nothing)
-    train(followed, Toy(), RECIPE, seed=0, save=nothing, course=losses.course("cosface"))
-    train(moved, Toy(), RECIPE, seed=0, save=nothing, course=lambda progress: {"m": 0.35 * progress})
+    train(followed, Toy(), RECIPE, seed=0, save=nothing, courses=lambda epoch: losses.course("cosface"))
+    train(moved, Toy(), RECIPE, seed=0, save=nothing, courses=lambda epoch: lambda progress: {"m": 0.35 * progress})
     assert equal(plain, followed)
     assert not torch.equal(plain.tensors()["loss.weight"], moved.tensors()["loss.weight"])
 
@@ -121,7 +121,7 @@ def test_a_course_that_moves_nothing_leaves_the_training_as_it_is() -> None:
 def test_a_course_is_continued_to_the_bit(tmp_path: Path) -> None:
     course = losses.course("asoftmax", lam=0.5)
     whole, constant = fresh("asoftmax", lam=0.5), fresh("asoftmax", lam=0.5)
-    train(whole, Toy(), RECIPE, seed=3, save=nothing, course=course)
+    train(whole, Toy(), RECIPE, seed=3, save=nothing, courses=lambda epoch: course)
     train(constant, Toy(), RECIPE, seed=3, save=nothing)
     assert not torch.equal(whole.tensors()["loss.weight"], constant.tensors()["loss.weight"])
     for stop_after in (1, 4, 6):
@@ -129,18 +129,18 @@ def test_a_course_is_continued_to_the_bit(tmp_path: Path) -> None:
         save = lambda state: checkpoint.save(tmp_path, f"{stop_after}", state.tensors(), state.facts())  # noqa: B023, E731
         stop = lambda state=state: state.step >= stop_after  # noqa: B023, E731
         with pytest.raises(Stopped):
-            train(state, Toy(), RECIPE, seed=3, save=save, course=course, stop=stop)
+            train(state, Toy(), RECIPE, seed=3, save=save, courses=lambda epoch: course, stop=stop)
         again = fresh("asoftmax", lam=0.5)
         saved = checkpoint.load(tmp_path, f"{stop_after}")
         assert saved is not None
         again.restore(*saved)
-        train(again, Toy(), RECIPE, seed=3, save=nothing, course=course)
+        train(again, Toy(), RECIPE, seed=3, save=nothing, courses=lambda epoch: course)
         assert equal(again, whole)
 
 
 def test_a_course_that_the_loss_refuses_is_the_losss() -> None:
     with pytest.raises(LossFailed, match=r"the loss raised TypeError: .*margin"):
-        train(fresh(), Toy(), RECIPE, seed=0, save=nothing, course=lambda progress: {"margin": 0.1})
+        train(fresh(), Toy(), RECIPE, seed=0, save=nothing, courses=lambda epoch: lambda progress: {"margin": 0.1})
 
 
 @pytest.mark.parametrize("loss", ["cosface", "partial_fc"])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from faceloss import losses
 from faceloss.errors import Told
+from faceloss.losses.shards import holding
 from faceloss.losses.spread import class_parameters, spread
 from faceloss.train import checkpoint
 from faceloss.train.loop import Diverged, Index, Pixels, Stopped, train
@@ -29,6 +30,10 @@ CASES: dict[str, tuple[str, dict[str, object], str]] = {
     "with biases": ("softmax", {}, "adamw"),
     "no class vectors": ("triplet", {}, "sgd"),
     "partial FC with all classes": ("partial_fc", {"rate": 1.0, "s": 8.0}, "sgd"),
+    "partial FC with some": ("partial_fc", {"rate": 0.8, "s": 8.0, "margin": "arcface"}, "adamw"),
+    "partial FC with those of the batch": ("partial_fc", {"rate": 0.3, "s": 8.0}, "sgd"),
+    "a memory that all have": ("vpl", {"s": 8.0, "start": 1, "age": 2}, "sgd"),
+    "a memory beside class vectors": ("unitsface", {"s": 8.0}, "sgd"),
     "centers, which all have": ("center", {}, "sgd"),
     "yes-or-no questions": ("sphereface2", {}, "adamw"),
 }
@@ -78,7 +83,8 @@ def fresh(case: str, ranks: Ranks = ONE) -> State:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         net = Net()
-    loss = losses.build(name, dim=DIM, classes=CLASSES, seed=2, **hyperparameters).double()
+    with holding(ranks.rank, ranks.size):
+        loss = losses.build(name, dim=DIM, classes=CLASSES, seed=2, **hyperparameters).double()
     if ranks.size > 1:
         spread(loss)
     return State(net, loss, build_optimizer(net, loss, recipe_of(case)))
@@ -152,18 +158,29 @@ def continued(ranks: Ranks, folder: Path) -> Iterator[str]:
 
 
 def same_bits(ranks: Ranks, folder: Path) -> Iterator[str]:
-    """Stopped and continued on as many processes: the bits of a run that nobody stopped."""
-    case = "arcface"
-    whole, state = fresh(case, ranks), fresh(case, ranks)
-    run(case, whole, ranks)
-    run(case, state, ranks, 1, folder)
-    again = fresh(case, ranks)
-    saved = checkpoint.load(folder, case, again.held(), ranks)
-    assert saved is not None
-    again.restore(*saved)
-    run(case, again, ranks)
-    want, got = whole.tensors(), again.tensors()
-    yield from (f"{name} has other bits" for name in want if not torch.equal(want[name], got[name]))
+    """Run again, or stopped and continued on as many processes: the bits of a run that nobody stopped."""
+    for case in ("arcface", "partial FC with some", "partial FC with those of the batch"):
+        whole, twin, state = fresh(case, ranks), fresh(case, ranks), fresh(case, ranks)
+        run(case, whole, ranks)
+        run(case, twin, ranks)
+        run(case, state, ranks, 1, folder)
+        again = fresh(case, ranks)
+        saved = checkpoint.load(folder, case, again.held(), ranks)
+        assert saved is not None
+        again.restore(*saved)
+        run(case, again, ranks)
+        want = whole.tensors()
+        for how, got in (("run again", twin.tensors()), ("continued", again.tensors())):
+            yield from (f"{case}, {how}: {name} is not the same" for name in want if not want[name].equal(got[name]))
+
+
+def of_process_0(ranks: Ranks, folder: Path) -> Iterator[str]:
+    """What is not spread is saved as process 0 has it: running statistics of batch normalization are not alike."""
+    tensors = {f"net.{i}": torch.full((10 * i + 1,), float(ranks.rank)) for i in range(6)}
+    checkpoint.save(folder, "own", tensors, {}, {}, ranks)
+    found = checkpoint.load(folder, "own", {}, ranks)
+    assert found is not None
+    yield from (f"{name} is that of process {value[0]:.0f}" for name, value in found[0].items() if value.any())
 
 
 def not_finite(ranks: Ranks, folder: Path) -> Iterator[str]:
@@ -203,7 +220,16 @@ def errors(ranks: Ranks, folder: Path) -> Iterator[str]:
 
 
 JOBS = [(2, equal_to_one), (3, equal_to_one), (4, equal_to_one)]
-JOBS += [(2, continued), (1, continued), (3, continued), (3, same_bits), (3, not_finite), (2, errors)]
+JOBS += [
+    (2, continued),
+    (1, continued),
+    (3, continued),
+    (3, same_bits),
+    (2, same_bits),
+    (3, of_process_0),
+    (3, not_finite),
+    (2, errors),
+]
 
 
 def worker(rank: int, ports: list[int], folder: str) -> None:

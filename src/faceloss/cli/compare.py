@@ -7,17 +7,13 @@ from typing import Any
 import click
 
 from faceloss.cli.engines import engine_of, engine_options
+from faceloss.cli.options import data_options
 
 DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),triplet"
 
 
 @click.command()
-@click.option(
-    "--data",
-    required=True,
-    help="Faces to train on: builtin, a folder with one sub-folder per identity, "
-    "the same as a .tar, or a .csv with columns file, identity (optional: split, group).",
-)
+@data_options
 @click.option(
     "--losses",
     "loss_text",
@@ -36,8 +32,6 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
 @click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per loss. 3 explore, 5 claim."
 )
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
-@click.option("--budget", help="Instead of --epochs: images that each run may see, e.g. 200000 or 200k.")
 @click.option(
     "--test",
     "tests",
@@ -45,15 +39,7 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     help="Test on this: a folder, .tar, .csv, InsightFace .bin, or an LFW "
     "pair list (with --images). May be repeated. Default: test identities of --data.",
 )
-@click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Runs folder; made by this command.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change the recipe, e.g. --set learning_rate=0.05 --set net=iresnet18 --set augment.shift=0.",
-)
 @engine_options
 @click.option("--title", default="Comparison of losses", help="Title of the report.")
 def compare(
@@ -104,11 +90,12 @@ def compare(
 
 
 def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any) -> None:
-    """Run what is left of a study, write its page, and say where it is.
+    """Run what is left of a study, write its page, and say where it is; of a single training, hand over the model.
 
     Under ``torchrun`` the processes do each run together; all else, ``study_of`` too, is left to the first of them.
     """
     from faceloss.compare.engine import compare as run_all
+    from faceloss.compare.model import hand_over
     from faceloss.progress import Progress
     from faceloss.report import write_report
     from faceloss.train.torchrun import joined
@@ -118,5 +105,18 @@ def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any) -> Non
         engine = engine_of(*engine_words, processes=ranks.size)
         study = study_of(progress) if ranks.rank == 0 else None  # the others are told
         run_all(study, out, engine=engine, progress=progress, ranks=ranks)
-        if ranks.rank == 0:
-            click.echo(f"{write_report(out).resolve()}")
+        if study is not None:
+            page = write_report(out).resolve()
+            click.echo(words(out, *hand_over(out)) if study.single else f"{page}")
+
+
+def words(out: Path, tensors: Path, contract: Path) -> str:
+    """Where the trained model is, and how to use it."""
+    return f"""\
+{tensors.resolve()}
+{contract.resolve()}
+{(out / "report.html").resolve()}
+
+from faceloss.compare.model import load
+embed = load({str(out.resolve())!r})  # what the crops must be is said in {contract.name}
+embeddings = embed(crops)  # [N,H,W,3] uint8 RGB -> [N,dim]; compare them by cosine"""

@@ -12,8 +12,11 @@ from faceloss import __version__
 from faceloss.errors import FacelossError
 
 VERBS = {
+    "prepare": "Find, align and crop the faces of photographs, and account for every file.",
     "compare": "Train the losses on the same faces under one recipe and write one report.",
-    "resume": "Continue a comparison that was interrupted; the records come out the same.",
+    "train": "Train one network under one loss and hand over the model.",
+    "search": "Search for the margin while the network trains, beside what a search must beat.",
+    "resume": "Continue a comparison or training that was interrupted; the records come out the same.",
     "report": "Write the report of a runs folder anew.",
     "evaluate": "Judge a file of embeddings: verification, identification, intervals.",
     "losses": "List the losses; show one: formula, paper, defaults, deviations; or check one, your own too.",

@@ -1,4 +1,4 @@
-"""``faceloss resume``: continue an interrupted comparison."""
+"""``faceloss resume``: continue an interrupted comparison or training."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from faceloss.cli.engines import engine_options
 def resume(
     runs: Path, workers: int | None, engine: str | None, ray_address: str | None, slurm: tuple[str, ...]
 ) -> None:
-    """Continue the comparison in the folder RUNS from its checkpoints; its records come out the same to the byte."""
+    """Continue what runs in the folder RUNS from its checkpoints; its records come out the same to the byte."""
     from faceloss.threads import single_threaded_numpy
 
     single_threaded_numpy()

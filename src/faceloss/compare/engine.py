@@ -13,16 +13,17 @@ from faceloss.compare.engines import Engine, on_this_machine
 from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.here import here
 from faceloss.compare.engines.session import close_session, same_faces, see
-from faceloss.compare.lock import locked
 from faceloss.compare.looks import look, model_hash, test_digest
-from faceloss.compare.memory import refuse_what_cannot_fit
+from faceloss.compare.memory import not_spread, refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
+from faceloss.compare.reward import usable
 from faceloss.compare.run import steps
-from faceloss.compare.study import Competitor, Run, Study, competitors, plan
+from faceloss.compare.study import Competitor, Run, Study, candidates, competitors, plan
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
-from faceloss.losses.shards import share
+from faceloss.lock import locked
+from faceloss.losses.shards import holding, share
 from faceloss.progress import Progress
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.ranks import ONE, Ranks
@@ -58,26 +59,32 @@ def compare(
         close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
+        share(len(bench.train.identities), ranks.rank, ranks.size)  # refuses more processes than classes
         refuse_what_cannot_fit(study, len(bench.train.identities), ranks)
-        rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
+        rows = _rows(study, bench, ranks)
         _divisible(study, bench, rows, ranks)
+        _rewarded(rows, bench)
         runs = plan(study, rows, bench.digests)
         document = {"data": bench.records, "runs": [_planned(run) for run in runs]}
         write_atomically(out / "plan.json", json.dumps(document, indent=1).encode())
         outside.keep(study, out)
         write_atomically(out / "study.json", study.model_dump_json(indent=1).encode())
         todo = [run for run in runs if not (out / "runs" / run.folder / "result.json").exists()]
+        what = f"{len(rows)} losses x {study.seeds} seeds = {len(runs)} runs ({len(todo)} to do)"
         progress.say(
-            f"{len(rows)} losses x {study.seeds} seeds = {len(runs)} runs ({len(todo)} to do) on "
+            f"{rows[0].label if study.single else what} on "
             f"{len(bench.train.labels)} images of {len(bench.train.identities)} identities"
         )
         for row in rows:
-            for remark in row.remarks:
-                progress.say(f"note on {row.label}: {remark}")
+            for remark in (*row.remarks, not_spread(row, study.recipe, len(bench.train.identities), ranks)):
+                if remark:
+                    progress.say(f"note on {row.label}: {remark}")
         ranks.alone(lambda: [study.model_dump_json(), bench.digests, [run.id for run in todo]])
         if todo:
             together = partial(here, ranks=ranks) if ranks.size > 1 else partial(on_this_machine, workers=workers)
-            (engine or together)(todo, study, bench, out, Board(progress, len(runs), len(todo)))
+            board = Board(progress, len(runs), len(todo))
+            for wave in waves(todo):
+                (engine or together)(wave, study, bench, out, board)
         _count_looks(bench, runs, out, progress)
         return assemble(out)
 
@@ -104,16 +111,30 @@ def _follow(out: Path, progress: Progress, ranks: Ranks) -> None:
     outside.use(study, out)
     bench = prepare(study)
     same_faces(bench, digests, study, "of process 0")
-    rows = competitors(study, len(bench.train.identities), lambda batches: steps(study, bench, batches))
+    rows = _rows(study, bench, ranks)
     runs = {run.id: run for run in plan(study, rows, bench.digests)}
-    here([runs[key] for key in wanted], study, bench, out, Board(progress, len(runs), len(wanted)), ranks=ranks)
+    board = Board(progress, len(runs), len(wanted))
+    for wave in waves([runs[key] for key in wanted]):
+        here(wave, study, bench, out, board, ranks=ranks)
+
+
+def waves(todo: list[Run]) -> list[list[Run]]:
+    """``todo`` in two parts, of which the second needs what the first leaves: runs that replay another's schedule."""
+    parts = [run for run in todo if not run.source], [run for run in todo if run.source]
+    return [part for part in parts if part]
+
+
+def _rows(study: Study, bench: Bench, ranks: Ranks) -> list[Competitor]:
+    """The rows of ``study``, whose losses are built for a look; no process builds more of one than it is to hold."""
+    classes = len(bench.train.identities)
+    with holding(ranks.rank, ranks.size):
+        return competitors(study, classes, lambda batches: steps(study, bench, batches))
 
 
 def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks) -> None:
-    """See that each of ``ranks`` has classes, and two images at least of every batch."""
+    """See that each of ``ranks`` has two images at least of every batch."""
     if ranks.size == 1:
         return
-    share(len(bench.train.identities), ranks.rank, ranks.size)
     for kind in {row.batches for row in rows}:
         smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))  # type: ignore[arg-type]
         if smallest < 2 * ranks.size:
@@ -121,6 +142,13 @@ def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks)
                 f"A batch of {smallest} images cannot be divided among {ranks.size} processes, at least two to each; "
                 f"raise the batch (--set batch={2 * ranks.size} or more) or start {max(1, smallest // 2)} or fewer."
             )
+
+
+def _rewarded(rows: list[Competitor], bench: Bench) -> None:
+    """See that there are faces to reward a search by."""
+    for row in rows:
+        if candidates(Run("", row, 0, row.source)) > 1 and (why := usable(bench.val)):
+            raise BadInput(f"{row.label}: {why}.")
 
 
 def read_study(out: Path) -> Study:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
+from faceloss.compare.study import Study
 from faceloss.data.faces import Faces
 from faceloss.data.keys import generator
 from faceloss.errors import BadInput
@@ -16,12 +17,14 @@ from faceloss.evaluate.geometry import effective_rank, mean_cosine
 from faceloss.evaluate.groups import MOST_GROUPS, judge_groups
 from faceloss.evaluate.openset import judge_open_set
 from faceloss.evaluate.rows import curve_record, group_record, result_record
-from faceloss.train.loop import Pixels
+from faceloss.train.loop import Pixels, embed
+from faceloss.train.state import State
 
 Embed = Callable[[Pixels], NDArray[np.float32]]
 OBSERVED = 1000  # validation images looked at after each epoch
 COLLAPSED_COSINE = 0.97  # mean cosine over all pairs above which all faces are one point
 COLLAPSED_RANK = 2.0  # effective rank below which all faces lie on one line
+FEW = 8  # training identities that may well be placed on a line
 
 
 class Verdicts(NamedTuple):
@@ -31,6 +34,11 @@ class Verdicts(NamedTuple):
     curves: list[dict[str, Any]]
     influences: dict[str, NDArray[np.float64]]
     collapsed: str
+
+
+def embedder(state: State, study: Study) -> Embed:
+    """What is compared after training: the net's embeddings of crops, through the loss's projection if it has one."""
+    return lambda pixels: embed(state.net, pixels, study.recipe, project=state.loss.embed)
 
 
 def observe(embedder: Embed, val: Faces | None) -> dict[str, float]:
@@ -64,6 +72,10 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
     # The largest test first, so that a pair list over the same images finds them embedded.
     for test in sorted(bench.tests, key=lambda test: -len(test.faces)):
         embeddings(test.faces)
+    if not bench.tests and len(bench.train.identities) >= FEW:
+        chosen = np.linspace(0, len(bench.train) - 1, min(len(bench.train), OBSERVED)).astype(np.int64)
+        if reason := _collapse(embedder(bench.train.pixels[chosen])):
+            return found._replace(collapsed=f"{reason} on {bench.train.name}")
     for test in bench.tests:
         rows = embeddings(test.faces)
         if reason := _collapse(rows):

@@ -1,25 +1,32 @@
-"""A trained network from its file and its preprocessing contract, ready to embed faces for any protocol."""
+"""A trained network as files with its preprocessing contract: handing it over, and embedding faces with it."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from faceloss import losses, nets
+from faceloss import nets
 from faceloss.compare.judge import Embed
 from faceloss.compare.looks import test_digest
+from faceloss.compare.run import summary_of
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.faces import Faces, PairList
 from faceloss.data.pairs import load_test
-from faceloss.errors import BadInput, FacelossError
+from faceloss.errors import BadInput, CouldNotFinish, FacelossError
+from faceloss.files import write_atomically
+from faceloss.losses.projection import Projection
 from faceloss.progress import Callback
 from faceloss.train import checkpoint
-from faceloss.train.loop import embed
+from faceloss.train.loop import Pixels, embed
 from faceloss.train.settings import Recipe
 from faceloss.train.state import resolve_device
 
+NAME = "model"
 INPUT = "RGB, (value - 127.5) / 127.5"
 CONTRACT = ("net", "net_options", "dim", "projection", "size", "preprocessing", "input", "flip_test", "trained_with")
 
@@ -32,7 +39,50 @@ class Model(NamedTuple):
     contract: dict[str, Any]
 
 
-def load_model(path: Path) -> Model:
+def hand_over(out: Path) -> tuple[Path, Path]:
+    """Copy the model of the only run in ``out`` to ``out/model.safetensors`` and ``out/model.json``.
+
+    Raises:
+        CouldNotFinish: the run ended without a network that can be used; says how.
+    """
+    (planned,) = json.loads((out / "plan.json").read_text())["runs"]
+    folder = out / "runs" / planned["folder"]
+    record = next(row for row in json.loads((folder / "result.json").read_text()) if row["kind"] == "run")
+    if record["status"] != "finished":
+        raise CouldNotFinish(
+            f"{record['label']} {record['status']} ({record['reason']}), so there is no model to hand over; train into "
+            "another --out with other settings, e.g. a lower learning rate (--set learning_rate=...), a smaller margin "
+            "or scale, or more epochs."
+        )
+    document = json.loads((folder / f"{NAME}.json").read_text())
+    ((file, digest),) = document["files"].items()
+    tensors, contract = out / f"{NAME}.safetensors", out / f"{NAME}.json"
+    write_atomically(tensors, (folder / file).read_bytes())
+    document["files"] = {tensors.name: digest}
+    write_atomically(contract, json.dumps(document, indent=1, sort_keys=True).encode())
+    return tensors, contract
+
+
+def load(folder: str | Path, device: str = "auto") -> Callable[[Pixels], NDArray[np.float32]]:
+    """The trained network of a folder with ``model.json``: crops [N,H,W,3] uint8 RGB -> embeddings [N,dim].
+
+    Crops are square, of the side ``size`` that ``model.json`` names, and framed as those it was trained on. An
+    embedding is that of the crop and its mirror image, where the contract says ``flip_test``, through the projection of
+    the loss, where it has one; embeddings are compared by their cosine. Raises as :func:`load_model`.
+    """
+    model = load_model(Path(folder), device, "fp32")
+
+    def embeddings(crops: Pixels) -> NDArray[np.float32]:
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (model.size, model.size, 3):
+            raise BadInput(
+                f"Crops must be uint8 [N, {model.size}, {model.size}, 3]; given {crops.dtype} {list(crops.shape)}."
+            )
+        return model.embedder(crops)
+
+    return embeddings
+
+
+def load_model(path: Path, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto") -> Model:
     """The network of a run, as :func:`faceloss.compare.run.execute` saved it.
 
     ``path`` is the run's folder, its ``model.json``, or its ``model-*.safetensors`` with the JSON beside it.
@@ -61,12 +111,12 @@ def load_model(path: Path) -> Model:
     try:
         recipe = Recipe(
             net=contract["net"], net_options=contract["net_options"], dim=contract["dim"], size=contract["size"],
-            flip_test=contract["flip_test"],
+            flip_test=contract["flip_test"], device=device, precision=precision,
         )  # fmt: skip
         net = nets.build(recipe.net, dim=recipe.dim, input_size=recipe.size, **recipe.net_options)
         own = {name: tensor for name, tensor in tensors.items() if not name.startswith("projection.")}
         net.load_state_dict(own)
-        project = _projection(tensors, contract)
+        project = _projection(contract, tensors)
     except FacelossError:
         raise
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
@@ -74,29 +124,28 @@ def load_model(path: Path) -> Model:
         raise BadInput(
             f"The tensors in {folder} are not those of the network that its contract names ({first})."
         ) from None
-    device = resolve_device(recipe.device)
-    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if project is not None:
-        project = project.to(device)
+    place = resolve_device(recipe.device)
+    net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    project = project.to(place)
 
-    def embedder(pixels: Any) -> NDArray[np.float32]:
-        return embed(net, pixels, recipe) if project is None else embed(net, pixels, recipe, project=project)
+    def embedder(pixels: Pixels) -> NDArray[np.float32]:
+        return embed(net, pixels, recipe, project=project)
 
     return Model(embedder, recipe.size, contract)
 
 
-def _projection(tensors: dict[str, torch.Tensor], contract: dict[str, Any]) -> torch.nn.Module | None:
-    """The map after the net, where the loss that it was trained with has one."""
-    if contract["projection"] is None:
-        return None
-    about = contract["trained_with"]
-    loss = losses.build(about["loss"], dim=contract["dim"], classes=2, **about["hyperparameters"])
-    if loss.project is None:
-        raise BadInput(f"The contract names a projection, but the loss {about['loss']} has none.")
-    loss.project.load_state_dict(
-        {name.removeprefix("projection."): t for name, t in tensors.items() if name.startswith("projection.")}
-    )
-    return loss.project
+def _projection(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
+    if facts["projection"] is None:
+        return nn.Identity()
+    if facts["projection"]["does"] != summary_of(Projection):
+        raise BadInput(
+            f"The embeddings of this model go through a projection of its loss {facts['trained_with']['loss']} "
+            f"({facts['projection']['does']}), which only the code of that loss can apply."
+        )
+    weight = tensors["projection.weight"]
+    project = Projection(weight.shape[1], weight.shape[0])
+    project.load_state_dict({"weight": weight})
+    return project
 
 
 def embedded(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from faceloss.compare.study import Study
+from faceloss.compare.study import Single, Study
 from faceloss.data.faces import Faces, PairList
 from faceloss.data.load import load_faces
 from faceloss.data.pairs import load_test
@@ -49,7 +49,7 @@ def prepare(study: Study, progress: Callback | None = None) -> Bench:
         BadInput: a path that does not exist or cannot be used, or too few identities; says which and what to do.
     """
     source = load_faces(study.data, size=study.recipe.size, progress=progress)
-    parts = split_identities(source, seed=study.split_seed, **fractions(bool(study.tests)))
+    parts = split_identities(source, seed=study.split_seed, **fractions(bool(study.tests), study.single))
     tests = [_load(path, study, progress) for path in study.tests]
     if len(parts.test):
         tests.insert(0, Test(parts.test.name, parts.test, None))
@@ -73,11 +73,13 @@ def prepare(study: Study, progress: Callback | None = None) -> Bench:
     return Bench(train, val if len(val) else None, tuple(tests), parts.test_closed, records)
 
 
-def fractions(other_tests: bool) -> dict[str, float]:
+def fractions(other_tests: bool, single: Single | None = None) -> dict[str, float]:
     """Which part of the identities is kept for validation and test where the data does not say.
 
-    With tests of their own (``other_tests``) none are kept for testing.
+    With tests of their own (``other_tests``) none are kept for testing; for a ``single`` training, as many as it says.
     """
+    if single:
+        return {"val": single.val, "test": 0.0}
     return {"val": 0.15, "test": 0.0} if other_tests else {"val": 0.1, "test": 0.25}
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from faceloss import nets
 from faceloss.compare.engine import first_error
 from faceloss.compare.prepare import fractions
-from faceloss.compare.study import parse_value
+from faceloss.compare.study import Single, parse_value
 from faceloss.data.load import load_faces
 from faceloss.data.splits import split_identities
 from faceloss.errors import BadInput, unknown
@@ -54,11 +54,13 @@ def recipe_from(data: str, epochs: int | None, settings: tuple[str, ...]) -> Rec
     return recipe
 
 
-def resolve(recipe: Recipe, budget: str | None, data: str, tested: bool, progress: Callback) -> Recipe:
+def resolve(
+    recipe: Recipe, budget: str | None, data: str, tested: bool, progress: Callback, single: Single | None = None
+) -> Recipe:
     """Settle what depends on machine and data: device, precision, and the epochs that a budget of images allows.
 
-    ``tested`` says that the study brings tests of its own. A study keeps the settled values, so that a resumed run
-    computes in the same way.
+    ``tested`` says that the study brings tests of its own, ``single`` that it is one training. A study keeps the
+    settled values, so that a resumed run computes in the same way.
     """
     try:
         device = resolve_device(recipe.device)
@@ -71,6 +73,6 @@ def resolve(recipe: Recipe, budget: str | None, data: str, tested: bool, progres
             raise BadInput(f"--budget {budget}: write a number of images per run, e.g. 200000, 200k or 1.5M.")
         images = float(match.group(1)) * {"": 1, "k": 1e3, "m": 1e6}[match.group(2).lower()]
         faces = load_faces(data, size=recipe.size, progress=progress)
-        train = split_identities(faces, seed=0, **fractions(tested)).train
+        train = split_identities(faces, seed=0, **fractions(tested, single)).train
         changes["epochs"] = max(1, math.floor(images / max(1, len(train.labels))))
     return recipe.model_copy(update=changes)

@@ -72,9 +72,11 @@ def assemble(out: Path) -> Path:
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
     summaries = _summaries(labels, losses, results, vectors)
-    rows += [*summaries, *_differences(labels, losses, results, vectors, states)]
-    rows += group_rows(labels, losses, BASELINE, groups, vectors)
-    rows += ranking_rows(labels, BASELINE, summaries)
+    rows += summaries
+    if not study.single:
+        rows += _differences(labels, losses, results, vectors, states)
+        rows += group_rows(labels, losses, BASELINE, groups, vectors)
+        rows += ranking_rows(labels, BASELINE, summaries)
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_atomically(out / "records.jsonl", lines.encode())
     write_atomically(out / "costs.jsonl", "".join(json.dumps(cost) + "\n" for cost in costs).encode())
@@ -91,8 +93,8 @@ def _study_record(study: Study, plan: Record) -> Record:
         "command": command(study),
         "version": study.version,
         "losses": list(dict.fromkeys(run["label"] for run in plan["runs"])),
-        "baseline": BASELINE,
-        "seeds": list(range(study.seeds)),
+        "baseline": plan["runs"][0]["label"] if study.single else BASELINE,
+        "seeds": list(study.each_seed),
         "epochs": recipe.epochs,
         "images_seen": recipe.epochs * train["images"],
         "net": recipe.net,
@@ -115,6 +117,11 @@ def command(study: Study) -> str:
     """A command line that starts this study anew."""
     words = [f"faceloss compare --data {study.data} --losses '{','.join(study.losses)}' --seeds {study.seeds}"]
     words += [f"--loss {name}.py" for name in study.loss_files]
+    if study.single:
+        name, parenthesis, values = study.losses[0].partition("(")
+        loss = f"{name}{'.py' if name in study.loss_files else ''}{parenthesis}{values}"
+        words = [f"faceloss train --data {study.data} --loss '{loss}' --seed {study.single.seed}"]
+        words += [f"--val {study.single.val:g}"] if study.single.val else []
     words += [f"--test {test}" for test in study.tests]
     if study.images:
         words.append(f"--images {study.images}")

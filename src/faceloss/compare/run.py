@@ -14,21 +14,25 @@ import torch
 from torch import Tensor
 
 from faceloss import losses, nets
-from faceloss.compare.judge import Embed, judge, observe
-from faceloss.compare.lock import locked
+from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
+from faceloss.compare.search import Search, clear, read, schedule, search
 from faceloss.compare.study import Run, Study, full_hyperparameters
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.errors import CouldNotFinish
 from faceloss.files import write_atomically
+from faceloss.lock import locked
 from faceloss.losses.scores import Blocks, read_in
+from faceloss.losses.shards import holding
 from faceloss.losses.spread import spread
+from faceloss.search.policy import Policy, Replay
 from faceloss.train import checkpoint
 from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
-from faceloss.train.loop import Diverged, LossFailed, Stopped, embed, train
+from faceloss.train.loop import Diverged, LossFailed, Stopped, train
 from faceloss.train.ranks import ONE, Ranks
+from faceloss.train.settings import Recipe
 from faceloss.train.state import State, build_optimizer, resolve_device
 
 Show = Callable[[State, int, dict[str, float]], None]
@@ -45,18 +49,14 @@ def build_state(run: Run, study: Study, classes: int, ranks: Ranks = ONE) -> Sta
     recipe, device = study.recipe, resolve_device(study.recipe.device)
     row, own = run.competitor, {name: key(run.seed, name) % 2**62 for name in ("net", "loss")}
     net = nets.build(recipe.net, dim=recipe.dim, seed=own["net"], input_size=recipe.size, **recipe.net_options)
-    loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
+    with holding(ranks.rank, ranks.size):
+        loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=own["loss"], **row.hyperparameters)
     if recipe.head_precision == "bf16":
         read_in(loss, Blocks(product=torch.bfloat16))
     net, loss = net.to(device, memory_format=torch.channels_last), loss.to(device)  # type: ignore[call-overload]
     if ranks.size > 1:
         spread(loss)
     return State(net, loss, build_optimizer(net, loss, recipe))
-
-
-def embedder(state: State, study: Study) -> Embed:
-    """What is compared after training: the net's embeddings of crops, through the loss's projection if it has one."""
-    return lambda pixels: embed(state.net, pixels, study.recipe, project=state.loss.embed)
 
 
 def model(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -72,10 +72,14 @@ def model(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if project is not None:
         weights = {f"projection.{name}": tensor for name, tensor in project.state_dict().items()}
         assert not weights.keys() & tensors.keys()
-        does = (inspect.getdoc(project) or type(project).__name__).splitlines()[0]
-        facts["projection"] = {"tensors": sorted(weights), "does": does}
+        facts["projection"] = {"tensors": sorted(weights), "does": summary_of(type(project))}
         tensors |= weights
     return tensors, facts
+
+
+def summary_of(kind: type) -> str:
+    """The first line of a class's docstring, else its name."""
+    return (inspect.getdoc(kind) or kind.__name__).splitlines()[0]
 
 
 def execute(
@@ -101,49 +105,98 @@ def execute(
     if ranks.alone((folder / "result.json").exists):
         return "finished"
     ranks.alone(lambda: folder.mkdir(parents=True, exist_ok=True))
+    study = study.model_copy(update={"recipe": recipe_of(run, study)})
+    recipe = study.recipe
+    policy = policy_of(run, study)
+    classes = len(bench.train.identities)
+    torch.set_num_threads(recipe.threads)
+    keep_freed_memory()
+    _reset_peak_memory()
     with locked(folder, wait=60.0) if ranks.rank == 0 else nullcontext():
-        torch.set_num_threads(study.recipe.threads)
-        keep_freed_memory()
-        _reset_peak_memory()
-        state = build_state(run, study, len(bench.train.identities), ranks)
-        saved = checkpoint.load(folder, "checkpoint", state.held(), ranks)
-        if saved is not None:
-            state.restore(*saved)
-        epochs = FaceEpochs(bench.train, study.recipe, run.seed, run.competitor.batches)  # type: ignore[arg-type]
+        alone = policy.width > 1  # then the processes share the candidates, and each trains alone
+        state = build_state(run, study, classes, ONE if alone else ranks)
         status, reason = "finished", ""
         try:
-            train(
-                state,
-                epochs,
-                study.recipe,
-                seed=run.seed,
-                course=losses.course(run.competitor.loss, **run.competitor.hyperparameters),
-                save=lambda state: checkpoint.save(
-                    folder, "checkpoint", state.tensors(), state.facts(), state.held(), ranks
-                ),
-                stop=stop,
-                observe=lambda state: observe(embedder(state, study), bench.val),
-                show=show,
-                ranks=ranks,
-            )
+            if isinstance(policy, Replay):
+                policy = _found(run, folder, recipe.epochs)
+            if policy.width > 1:
+                about = Search(run, study, bench, folder, policy, lambda: build_state(run, study, classes), stop, show)
+                state = search(about, ranks.heard if ranks.rank else None)
+            else:
+                saved = checkpoint.load(folder, "checkpoint", state.held(), ranks)
+                if saved is not None:
+                    state.restore(*saved)
+                train(
+                    state,
+                    FaceEpochs(bench.train, recipe, run.seed, run.competitor.batches),  # type: ignore[arg-type]
+                    recipe,
+                    seed=run.seed,
+                    courses=lambda epoch: policy.ask(epoch)[0],
+                    save=lambda state: checkpoint.save(
+                        folder, "checkpoint", state.tensors(), state.facts(), state.held(), ranks
+                    ),
+                    stop=stop,
+                    observe=lambda state: observe(embedder(state, study), bench.val),
+                    show=show,
+                    ranks=ranks,
+                )
         except Stopped:
             raise
         except Diverged as error:
-            files = [bench.train.files[i] for i in error.index[:8]]
-            status, reason = "diverged", f"{error.reason}; first files of that batch: {', '.join(files)}"
+            files = ", ".join(bench.train.files[i] for i in error.index[:8])
+            status, reason = "diverged", error.reason + (f"; first files of that batch: {files}" if files else "")
         except (MemoryError, torch.OutOfMemoryError):
             status, reason = "failed", "out of memory"
         except LossFailed as error:
             status, reason = "failed", str(error)
         endings = ranks.each(lambda: [status, reason])
-        if any(ending != endings[0] for ending in endings):
+        if not alone and any(ending != endings[0] for ending in endings):
             words = "; ".join(f"process {rank}: {' '.join(ending)}" for rank, ending in enumerate(endings))
             raise CouldNotFinish(f"the processes of this run ended in different ways ({words})")
-        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason))
+        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason, ranks.size))
         return ended
 
 
-def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str) -> str:
+def help_with(run: Run, study: Study, bench: Bench, folder: Path, *, stop: Callable[[], bool]) -> str:
+    """Train candidates of ``run`` until the process that has the run has ended it, or nobody has it.
+
+    Raises:
+        Stopped: ``stop`` said so; everything is saved.
+    """
+    study = study.model_copy(update={"recipe": recipe_of(run, study)})
+    policy = policy_of(run, study)
+    classes = len(bench.train.identities)
+    torch.set_num_threads(study.recipe.threads)
+    keep_freed_memory()
+    about = Search(run, study, bench, folder, policy, lambda: build_state(run, study, classes), stop)
+    search(about, lambda: (folder / "result.json").exists() or stop())
+    return "helped"
+
+
+def recipe_of(run: Run, study: Study) -> Recipe:
+    """The recipe of ``run``: the study's, for as many times its epochs as the row says."""
+    return study.recipe.model_copy(update={"epochs": study.recipe.epochs * run.competitor.times})
+
+
+def policy_of(run: Run, study: Study) -> Policy:
+    """What the hyperparameters of the run's loss are in which epoch; of a replay it is not yet known."""
+    row = run.competitor
+    if run.source:
+        return Replay([], study.recipe.epochs)
+    return losses.policy(row.loss, seed=key(run.seed, "policy") % 2**62, **row.hyperparameters)
+
+
+def _found(run: Run, folder: Path, epochs: int) -> Policy:
+    """The schedule that the run's source found."""
+    found = schedule(folder.parent / run.source)
+    if not found or not (folder.parent / run.source / "result.json").exists():
+        raise LossFailed(f"the search that it replays did not end ({run.source})")
+    return Replay(found, epochs)
+
+
+def _finish(
+    run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str, processes: int
+) -> str:
     row, recipe = run.competitor, study.recipe
     who = {"run": run.id, "label": row.label, "loss": row.loss, "seed": run.seed}
     results: list[dict[str, Any]] = []
@@ -169,6 +222,7 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
     record = {
         "kind": "run",
         **who,
+        "family": losses.describe(row.loss).family,
         "hyperparameters": full_hyperparameters(row),
         "batches": row.batches,
         "status": status,
@@ -177,6 +231,13 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
         "epochs_done": state.epoch,
         "images_seen": state.images_seen,
     }
+    log = read(folder)["epochs"]
+    if log:
+        record["images_tried"] = sum(entry["images"] for entry in log)
+    searched = [
+        {"kind": "search", **who, **{k: v for k, v in entry.items() if k not in ("seconds", "lived", "observed")}}
+        for entry in log
+    ]
     epochs = [
         {"kind": "epoch", **who, "loss_value": entry["loss"], **{k: v for k, v in entry.items() if k != "loss"}}
         for entry in state.history
@@ -185,16 +246,19 @@ def _finish(run: Run, study: Study, bench: Bench, folder: Path, state: State, st
         **who,
         "seconds": round(state.seconds, 2),
         "cpu_seconds": round(state.cpu_seconds, 2),
+        **({"search_seconds": round(sum(entry["seconds"] for entry in log), 2)} if log else {}),
         "images_per_second": round(state.images_seen / max(state.seconds, 1e-9), 1),
         "peak_memory_mib": _peak_memory_mib(),
+        "processes": processes,  # the seconds and the memory are those of process 0
     }
     archive = io.BytesIO()
     np.savez(archive, **influences)  # type: ignore[arg-type]
     write_atomically(folder / "influence.npz", archive.getvalue())
     write_atomically(folder / "cost.json", json.dumps(cost).encode())
-    rows = [record, *epochs, *({**who, **entry} for entry in results + curves)]
+    rows = [record, *epochs, *searched, *({**who, **entry} for entry in results + curves)]
     write_atomically(folder / "result.json", json.dumps(rows, indent=None).encode())
     checkpoint.remove(folder, "checkpoint")
+    clear(folder)
     return f"{status}: {reason}" if reason else status
 
 

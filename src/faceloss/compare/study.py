@@ -15,6 +15,13 @@ from faceloss.train.settings import Frozen, Recipe
 BASELINE = "softmax"
 
 
+class Single(Frozen):
+    """What makes of a study the training of one network for its own sake, under one loss and with no softmax beside."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    val: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the identities kept for validation; for tests none are
+
+
 class Study(Frozen):
     """A comparison. Two studies with equal fields give equal records."""
 
@@ -24,11 +31,17 @@ class Study(Frozen):
     images: str | None = None  # the folder that pair lists among ``tests`` refer to
     losses: Annotated[tuple[str, ...], Field(min_length=1)]  # specifications: "cosface" or "cosface(m=0.2,s=30)"
     seeds: Annotated[int, Field(ge=1)] = 3
+    single: Single | None = None  # not a comparison, but one training
     split_seed: int = 0
     recipe: Recipe = Recipe()
     loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
     plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"
     version: str = __version__
+
+    @property
+    def each_seed(self) -> tuple[int, ...]:
+        """The seeds of the runs."""
+        return (self.single.seed,) if self.single else tuple(range(self.seeds))
 
 
 class Competitor(NamedTuple):
@@ -39,6 +52,8 @@ class Competitor(NamedTuple):
     hyperparameters: dict[str, Any]  # those given, with a number where the scale was "auto"
     batches: str
     remarks: tuple[str, ...] = ()  # sentences on what cannot work as meant
+    times: int = 1  # trained for as many times the recipe's epochs
+    source: str = ""  # label of the row whose schedule it replays
 
 
 class Run(NamedTuple):
@@ -47,6 +62,8 @@ class Run(NamedTuple):
     id: str
     competitor: Competitor
     seed: int
+    source: str = ""  # folder of the run whose schedule it replays
+    helper: int = 0  # above 0: only helps another process with the candidates of this run
 
     @property
     def folder(self) -> str:
@@ -100,14 +117,14 @@ def parse_value(text: str) -> Any:
 
 
 def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
-    """Name and hyperparameters of ``"cosface(m=0.2,s=30)"``.
+    """Name and hyperparameters of ``"cosface(m=0.2,s=30)"``, or of ``"cosface(m=0.2,s=30)*4"``.
 
     Raises:
         BadInput: not of that form, or no loss of that name.
     """
     from faceloss import losses
 
-    match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*(?:\((.*)\))?\s*", specification)
+    match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*(?:\((.*)\))?\s*(?:\*\s*[1-9]\d*)?\s*", specification)
     if not match:
         raise BadInput(f"'{specification}' is not a loss; write a name or name(parameter=value, ...).")
     name, arguments = match.group(1), match.group(2)
@@ -126,10 +143,20 @@ def parse_loss(specification: str) -> tuple[str, dict[str, Any]]:
     return name, hyperparameters
 
 
+def parse_times(specification: str) -> int:
+    """How many times as long as the others a row is trained: 4 in ``"cosface(m=0.2)*4"``.
+
+    >>> parse_times("cosface(m=0.2)*4"), parse_times("softmax")
+    (4, 1)
+    """
+    found = re.search(r"\*\s*(\d+)\s*$", specification)
+    return int(found.group(1)) if found else 1
+
+
 def competitors(
     study: Study, classes: int, steps: Callable[[str], int] = lambda batches: sys.maxsize
 ) -> list[Competitor]:
-    """The rows of a study, in the order given, the softmax baseline first.
+    """The rows of a study, in the order given, the softmax baseline first; of a single training that one alone.
 
     Softmax is added when it is missing, because every difference is one to softmax. A loss that asks for
     identity-balanced batches brings softmax on the same batches as a control, so that what the batches do is not
@@ -147,12 +174,20 @@ def competitors(
         try:
             used = losses.resolve(name, dim=study.recipe.dim, classes=classes, **hyperparameters)
             loss = losses.build(name, dim=study.recipe.dim, classes=classes, **used)
-            losses.course(name, **used)  # refused here, not in the middle of the runs
+            losses.policy(name, seed=0, **used)  # refused here, not in the middle of the runs
         except (TypeError, ValueError) as error:
             raise BadInput(f"{specification}: {error}") from error
         arguments = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())
-        label = f"{name} ({arguments})" if arguments else name
-        rows.append(Competitor(label, name, used, loss.batches, remarks(loss, steps(loss.batches))))
+        label, times = f"{name} ({arguments})" if arguments else name, parse_times(specification)
+        label += f" x {times}" if times > 1 else ""
+        told = remarks(loss, steps(loss.batches) * times)
+        rows.append(Competitor(label, name, used, loss.batches, told, times, _replayed(label, hyperparameters)))
+    labels = [row.label for row in rows]
+    for row in rows:
+        if row.source and row.source not in labels:
+            raise BadInput(f"{row.label} replays the schedule of {row.source}, which must be compared as well.")
+    if study.single:
+        return rows
     control = Competitor(f"{BASELINE} (identity-balanced)", BASELINE, {}, "identity-balanced")
     if any(row.batches == "identity-balanced" for row in rows):
         rows.insert(0, control)
@@ -165,17 +200,37 @@ def competitors(
     return rows
 
 
+def _replayed(label: str, hyperparameters: dict[str, Any]) -> str:
+    """The label of the row whose schedule a row with these hyperparameters replays; "" where it replays none."""
+    if hyperparameters.get("method") != "replay":
+        return ""
+    name = label.partition(" ")[0]
+    arguments = ", ".join(f"{key}={value}" for key, value in hyperparameters.items() if key != "method")
+    return f"{name} ({arguments})" if arguments else name
+
+
 def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list[Run]:
     """All runs of a study, seed by seed so that an unfinished study compares what it has on equal seeds."""
     shared = study.recipe.model_dump_json(exclude={"checkpoint_seconds"}) + "|".join((study.version, *digests))
     runs = []
-    for seed in range(study.seeds):
+    for seed in study.each_seed:
         for row in rows:
             text = f"{row.label}|{row.batches}|{sorted(row.hyperparameters.items())}|{seed}|{shared}"
             outside = study.loss_files.get(row.loss) or study.plugins.get(row.loss)
             text += f"|{outside}" if outside else ""
             runs.append(Run(hashlib.sha256(text.encode()).hexdigest()[:10], row, seed))
-    return runs
+    # A schedule is replayed under another seed than it was found under: under its own it would be the same training.
+    folders = {(run.competitor.label, run.seed): run.folder for run in runs}
+    sources = [folders.get((run.competitor.source, (run.seed + 1) % study.seeds), "") for run in runs]
+    return [run._replace(source=source) for run, source in zip(runs, sources, strict=True)]
+
+
+def candidates(run: Run) -> int:
+    """How many models are tried at once in the search of ``run``; 1 where nothing is searched."""
+    from faceloss import losses
+
+    row = run.competitor
+    return 1 if run.source else losses.policy(row.loss, seed=0, **row.hyperparameters).width
 
 
 def full_hyperparameters(row: Competitor) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to one square RGB crop, always in the same way.
+"""From the bytes of an image file to an RGB picture or to one square crop of it, always in the same way.
 
 What is done, in this order:
 
@@ -13,9 +13,10 @@ What is done, in this order:
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ PREPROCESSING = "1: exif, first frame, 8-bit RGB over black, centered square, la
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
 MAX_ASPECT = 4
+_BAND = 2_000_000  # pixels that are converted at a time
 
 # Pillow also opens formats that start other programs (EPS) or are never faces; only these are tried.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -56,6 +58,26 @@ def strict_warnings() -> Iterator[None]:
 
 def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     """One image file as a crop [size,size,3] uint8 RGB; raises `Unusable` with the reason, and nothing else."""
+    return _crop(picture(data).image, size)
+
+
+class Picture(NamedTuple):
+    """A whole decoded image."""
+
+    image: Image.Image  # upright, 8-bit RGB
+    width: int  # of the image in the file, upright; the decoded one may be smaller
+    height: int
+    kind: str  # of the file, by its content: "JPEG", "PNG", ...
+    changes: tuple[str, ...]  # what was done to the pixels, in words from a small fixed vocabulary
+
+
+def picture(data: bytes, *, aspect: int = MAX_ASPECT, before: Callable[[int, int, bool], int] | None = None) -> Picture:
+    """One image file as an upright 8-bit RGB image; raises `Unusable` with the reason, and nothing else.
+
+    ``aspect`` is how many times longer one side may be than the other. ``before(width, height, shrinks)`` is called
+    when nothing but the header has been read; where ``shrinks``, in JPEG files, it may answer 2, 4 or 8, and the image
+    is decoded at that fraction of its size, for less time and memory. Else it answers 1.
+    """
     if not data:
         raise Unusable("empty file")
     try:
@@ -64,54 +86,127 @@ def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
         raise Unusable("more than 50 megapixels") from None
     except Exception:
         # Pillow's plugins raise whatever they stumble on: OSError, SyntaxError, struct.error, KeyError, ...
-        page = data[:1000].lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<script"))
-        raise Unusable("a web page, not an image" if page else "not an image") from None
+        raise Unusable(_what_else(data)) from None
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise Unusable("more than 50 megapixels")
         if min(width, height) < MIN_SIDE:
             raise Unusable(f"a side under {MIN_SIDE} pixels")
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            raise Unusable(f"a sliver, one side more than {MAX_ASPECT} times the other")
+        if max(width, height) > aspect * min(width, height):
+            raise Unusable(f"a sliver, one side more than {aspect} times the other")
         try:
+            changes = _before(image)
+            # TIFF forgets its orientation once loaded; a PNG that is asked before would load, and hide what breaks.
+            orientation = _orientation(image) if image.format == "TIFF" else 1
+            shrinks = image.format in ("JPEG", "MPO")
+            divisor = before(width, height, shrinks) if before is not None else 1
+            if divisor > 1:
+                image.draft("", (width // divisor, height // divisor))
             image.load()
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise Unusable("more than 50 megapixels") from None
         except Exception:
             raise Unusable("truncated or corrupt") from None
+        shrunk = image.width < width
+        orientation = _orientation(image) if orientation == 1 else orientation
+        changes += ["decoded at a fraction of its size"] if shrunk else []
+        changes += ["turned upright by EXIF"] if orientation != 1 else []
         try:
-            return _crop(_eight_bit(_upright(image)), size)
+            upright = _upright(image)
+            if not shrunk:
+                width, height = upright.size
+            elif orientation >= 5:
+                width, height = height, width
+            return Picture(_eight_bit(upright), width, height, image.format or "", tuple(changes))
         except Unusable:
             raise
         except Exception:
             raise Unusable(f"colors of kind {image.mode} cannot be made 8-bit RGB") from None
 
 
+def _what_else(data: bytes) -> str:
+    """The reason for a file that is no image that can be opened."""
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        return "HEIC, which cannot be read here"
+    page = data[:1000].lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<script"))
+    return "a web page, not an image" if page else "not an image"
+
+
+_MODES = {"L": "gray", "1": "gray", "P": "palette", "CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV"}
+_MODES |= {"LA": "gray", "La": "gray", "PA": "palette", "F": "floats", "I": "32-bit integers"}
+
+
+def _before(image: Image.Image) -> list[str]:
+    """What an opened image, not yet loaded, will lose on its way to 8-bit RGB."""
+    changes = [f"{_MODES[image.mode]} to RGB"] if image.mode in _MODES else []
+    if image.mode.startswith("I;16"):
+        changes.append("gray to RGB")
+    if image.mode.startswith("I;16") or any(";16" in str(tile[-1]) for tile in getattr(image, "tile", [])):
+        changes.append("16 bits to 8")
+    if image.has_transparency_data:
+        changes.append("alpha channel over black")
+    if getattr(image, "is_animated", False):
+        changes.append("first of several frames")
+    return changes
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(0x0112, 1)
+    except Exception:
+        return 1  # EXIF that cannot be read says nothing about the orientation
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # else it would copy images that need no turning too
     except Exception:
         return image  # EXIF that cannot be read says nothing about the orientation
+    return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """RGB, or RGBa: premultiplied, whose color channels *are* the picture laid over black."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    """RGB, made in bands of rows: what lies between two kinds of pixels is never as large as the image."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    scale = 1.0
     if image.mode == "I":
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
+        low, high = _extremes(image)
+        if low < 0 or high > 65535:
             raise Unusable("32-bit integers outside 0..65535")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        low, high = _extremes(image)
+        if not 0 <= low <= high <= 255:
+            raise Unusable("floats outside 0..255")
+        scale = 255.0 if high <= 1 else 1.0
+    made = Image.new("RGB", image.size)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        made.paste(_band(band, scale), (0, top))
+    return made
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    low, high = image.getextrema()
+    assert not isinstance(low, tuple)
+    assert not isinstance(high, tuple)
+    return low, high
+
+
+def _band(image: Image.Image, scale: float) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode == "F":
         floats = np.asarray(image)
-        if not np.isfinite(floats).all() or floats.min() < 0 or floats.max() > 255:
+        if not np.isfinite(floats).all():
             raise Unusable("floats outside 0..255")
-        scale = 255.0 if floats.max() <= 1 else 1.0
-        return Image.fromarray(np.rint(floats * scale).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(np.rint(floats * scale).astype(np.uint8))
     if image.has_transparency_data:
-        return image.convert("RGBA").convert("RGBa")
+        # Premultiplied color channels *are* the picture laid over black.
+        return Image.merge("RGB", image.convert("RGBA").convert("RGBa").split()[:3])
     return image.convert("RGB")
 
 
@@ -124,4 +219,4 @@ def _crop(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     square = image.resize(
         (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side), reducing_gap=3.0
     )
-    return np.array(square, dtype=np.uint8)[:, :, :3]  # [size,size,3]
+    return np.array(square, dtype=np.uint8)  # [size,size,3]

@@ -20,11 +20,15 @@ from faceloss.data.tar import open_tar
 from faceloss.errors import BadInput
 
 
-def open_source(path: str | os.PathLike[str], *, flat: bool = False) -> Source:
-    """The images behind a path: a folder, a ``.tar`` or a ``.csv``; raises BadInput with what to do otherwise."""
+def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool = False) -> Source:
+    """The images behind a path: a folder, a ``.tar`` or a ``.csv``; raises BadInput with what to do otherwise.
+
+    ``flat`` allows images outside any folder; ``every`` takes every file of a folder, whatever its name, and lists what
+    is hidden among the refused.
+    """
     place = Path(path)
     if place.is_dir():
-        return open_folder(place, flat=flat)
+        return open_folder(place, flat=flat, every=every)
     kinds = "give a folder with one sub-folder per identity, the same as a .tar, or a .csv with file and identity"
     if not place.exists():
         raise BadInput(f"There is no {place}; {kinds}.")
@@ -42,7 +46,7 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False) -> Source:
     raise BadInput(f"{place} is no set of faces; {kinds}.")
 
 
-def open_folder(root: Path, *, flat: bool = False) -> Source:
+def open_folder(root: Path, *, flat: bool = False, every: bool = False) -> Source:
     """FOLDER/identity/image, or FOLDER/index.csv if there is one."""
     if (root / "index.csv").is_file():
         return open_table(root / "index.csv", flat=flat)
@@ -66,12 +70,13 @@ def open_folder(root: Path, *, flat: bool = False) -> Source:
             refused.append(Refused("/".join(parts), f"folder cannot be read ({error.strerror or error})"))
             return
         for item in inside:
-            if is_hidden(item.name):
-                continue
             below = (*parts, shown(item.name))
-            if _is_dir(item):
+            if is_hidden(item.name):
+                if every:
+                    refused.append(Refused("/".join(below), "hidden"))
+            elif _is_dir(item):
                 walk(item.path, below)
-            elif is_image(item.name):
+            elif every or is_image(item.name):
                 listed.append((below, partial(read_file, item.path)))
 
     walk(os.fspath(root), ())

@@ -2,7 +2,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +80,12 @@ def read_input(path: str | Path, protocol: Protocol | None = None) -> Input:
 
 
 def judge_input(
-    given: Input, protocol: Protocol | None = None, progress: Callable[[str, int, int], None] | None = None
+    given: Input,
+    protocol: Protocol | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    *,
+    fars: Sequence[float] | None = None,
+    workers: int = 1,
 ) -> Outcome:
     """The outcome of ``protocol``, or without one of all that fit: the pair list where there is one, every pair of the
     set, leave-one-out ranks, and groups where images have one."""
@@ -92,11 +97,13 @@ def judge_input(
         judged = judge_table(given.scores)
         return Outcome(judged.rows, judged=(judged,))
     if protocol is not None:
-        return judge_protocol(protocol, given.arrays, progress)
+        return judge_protocol(protocol, given.arrays, progress, fars=fars, workers=workers)
     fitting = ["lfw"] if "pairs" in given.arrays else []
     fitting += ["cross-matrix", "rank"]
     fitting += ["groups"] if np.unique(given.arrays.get("groups", "")).size > 1 else []
-    parts = [judge_protocol(load_protocol(name), given.arrays, progress) for name in fitting]
+    parts = [
+        judge_protocol(load_protocol(name), given.arrays, progress, fars=fars, workers=workers) for name in fitting
+    ]
     return Outcome(
         tuple(row for part in parts for row in part.rows),
         tuple(row for part in parts for row in part.groups),
@@ -105,14 +112,21 @@ def judge_input(
     )
 
 
-def evaluate_file(path: str | Path, progress: Callable[[str, int, int], None] | None = None) -> list[Measured]:
+def evaluate_file(
+    path: str | Path,
+    progress: Callable[[str, int, int], None] | None = None,
+    *,
+    fars: Sequence[float] | None = None,
+    workers: int = 1,
+) -> list[Measured]:
     """Measured rows of an ``.npz`` with ``embeddings`` [N,D], ``identities`` [N] (strings or integers) and optionally
     ``pairs``.
 
     ``pairs`` is [M,2] (same follows from the identities), [M,3] (with the same-flag) or [M,4] (with the fold). Every
-    pair of the set and leave-one-out ranks are judged always, the pair list where there is one.
+    pair of the set and leave-one-out ranks are judged always, the pair list where there is one. ``fars`` asks for TAR
+    at these FARs alone, which is much faster on large sets; up to ``workers`` processes share what takes long.
     """
-    return list(judge_input(read_input(path), None, progress).rows)
+    return list(judge_input(read_input(path), None, progress, fars=fars, workers=workers).rows)
 
 
 def repeated(embeddings: Array, identities: Array | None) -> str:

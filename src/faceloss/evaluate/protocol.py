@@ -18,7 +18,7 @@ The function is that of the kind; it takes arrays and gives rows. Those that com
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,13 +91,15 @@ def _pairs_by_group(arrays: Arrays, progress: Progress | None) -> Outcome:
     return Outcome(judge_pairs_by_group(e, *pair_list(arrays), groups, arrays.get("identities")).rows)
 
 
-def _cross_matrix(arrays: Arrays, progress: Progress | None) -> Outcome:
-    judged = judge_matrix(arrays["embeddings"], arrays["identities"], progress)
+def _cross_matrix(
+    arrays: Arrays, progress: Progress | None, fars: Sequence[float] | None = None, workers: int = 1
+) -> Outcome:
+    judged = judge_matrix(arrays["embeddings"], arrays["identities"], progress, fars=fars, workers=workers)
     return Outcome(judged.rows, judged=(judged,))
 
 
-def _rank(arrays: Arrays, progress: Progress | None) -> Outcome:
-    return Outcome(judge_rank(arrays["embeddings"], arrays["identities"], progress=progress).rows)
+def _rank(arrays: Arrays, progress: Progress | None, workers: int = 1) -> Outcome:
+    return Outcome(judge_rank(arrays["embeddings"], arrays["identities"], progress=progress, workers=workers).rows)
 
 
 def _closed_set(arrays: Arrays, progress: Progress | None, min_images: int = 4, images: int = 2) -> Outcome:
@@ -235,8 +237,17 @@ def _list(protocol: Path, name: str, about: Any) -> tuple[Array, str]:
     return (table[:, 0] if table.shape[1] == 1 and name not in ("pairs", "comparisons") else table), digest
 
 
-def judge_protocol(protocol: Protocol, arrays: Arrays, progress: Progress | None = None) -> Outcome:
+def judge_protocol(
+    protocol: Protocol,
+    arrays: Arrays,
+    progress: Progress | None = None,
+    *,
+    fars: Sequence[float] | None = None,
+    workers: int = 1,
+) -> Outcome:
     """``arrays`` holds ``embeddings`` and what the protocol needs beside its own lists.
+
+    ``fars`` and ``workers`` are for all pairs of a set and its ranks, see :func:`judge_matrix`.
 
     Raises:
         BadInput: an array is missing, or given twice, or cannot be meant.
@@ -249,4 +260,8 @@ def judge_protocol(protocol: Protocol, arrays: Arrays, progress: Progress | None
         if name not in whole:
             held = ", ".join(sorted(whole))
             raise BadInput(f"The protocol {protocol.name} needs an array {name}; given are: {held}.")
-    return KINDS[protocol.kind].judge(whole, progress, **protocol.settings)
+    large: dict[str, dict[str, Any]] = {
+        "cross-matrix": {"fars": fars, "workers": workers},
+        "rank": {"workers": workers},
+    }
+    return KINDS[protocol.kind].judge(whole, progress, **large.get(protocol.kind, {}), **protocol.settings)

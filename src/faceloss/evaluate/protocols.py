@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from faceloss.errors import BadInput
-from faceloss.evaluate import linear
+from faceloss.evaluate import linear, scale
 from faceloss.evaluate.cells import MEASURED, Judged, Measured, Progress, Unit, cell, codes, missing, unit
-from faceloss.evaluate.matrix import verify_matrix
 from faceloss.evaluate.metrics import (
     EXPECTED_ERRORS,
     FAR_GRID,
     Ints,
-    leave_one_out_ranks,
+    measurable,
     ten_folds,
 )
 from faceloss.evaluate.statistics import pair_influence, sums
@@ -45,8 +44,11 @@ def _verification(protocol: str, found: Verification, note: str = "") -> tuple[M
     few = _few(found.genuine, found.impostor, found.mated)
     everything = found.genuine + found.impostor
     rows = []
-    for far in FAR_GRID:
-        point = next((p for p in found.points if p.far == far), None)
+    given = {point.far: point for point in found.points if point.far is not None}
+    for far in sorted({*FAR_GRID, *given}, reverse=True):
+        point = given.get(far)
+        if not few and point is None and measurable(far, found.impostor):
+            continue  # not asked for
         if few or point is None:
             reason = few or f"needs {EXPECTED_ERRORS / far:,.0f} impostor pairs, there are {found.impostor:,}"
             rows.append(missing(protocol, "tar", far, found.genuine, found.subjects, reason))
@@ -62,7 +64,9 @@ def _verification(protocol: str, found: Verification, note: str = "") -> tuple[M
                       point.attained, point.threshold, note)
             )  # fmt: skip
     for name, point in (("eer", found.eer), ("auc", found.auc)):
-        if few:
+        if not few and point is None:
+            continue
+        if few or point is None:
             rows.append(missing(protocol, name, None, everything, found.subjects, few))
         else:
             extra = f"histogram bins: off by at most {found.auc_error:.1e}" if name == "auc" and found.auc_error else ""
@@ -200,8 +204,19 @@ def _labelled(embeddings: ArrayLike, identities: ArrayLike) -> tuple[Unit, Ints,
     return e, code, subjects
 
 
-def judge_matrix(embeddings: ArrayLike, identities: ArrayLike, progress: Progress | None = None) -> Judged:
-    """Every pair of a labelled set. ``embeddings`` [N,D] raw or unit, ``identities`` [N] strings or integers."""
+def judge_matrix(
+    embeddings: ArrayLike,
+    identities: ArrayLike,
+    progress: Progress | None = None,
+    *,
+    fars: Sequence[float] | None = None,
+    workers: int = 1,
+) -> Judged:
+    """Every pair of a labelled set. ``embeddings`` [N,D] raw or unit, ``identities`` [N] strings or integers.
+
+    ``fars`` asks for TAR at these FARs alone, which takes a screen of all pairs instead of all their scores; sets of
+    more than ``scale.WHOLE`` pairs are judged so by default. ``workers`` processes share what takes long.
+    """
     e, code, subjects = _labelled(embeddings, identities)
     sizes = np.bincount(code)
     genuine = int(np.sum(sizes * (sizes - 1) // 2))
@@ -211,12 +226,16 @@ def judge_matrix(embeddings: ArrayLike, identities: ArrayLike, progress: Progres
         rows = [missing("cross-matrix", "tar", far, 0, subjects, few) for far in FAR_GRID]
         rows += [missing("cross-matrix", name, None, impostor, subjects, few) for name in ("eer", "auc")]
         return Judged(tuple(rows))
-    found = verify_matrix(e, code, subjects, progress)
-    return _judged(_verification("cross-matrix", found), found)
+    found = scale.verify(e, code, subjects, progress, fars, workers)
+    return _judged(_verification("cross-matrix", found, scale.copies(e, code)), found)
 
 
 def judge_rank(
-    embeddings: ArrayLike, identities: ArrayLike, at: Sequence[int] = RANKS, progress: Progress | None = None
+    embeddings: ArrayLike,
+    identities: ArrayLike,
+    at: Sequence[int] = RANKS,
+    progress: Progress | None = None,
+    workers: int = 1,
 ) -> Judged:
     """Leave one out: each image searched among all others, rank of its first mate. Images without a mate stay as
     distractors.
@@ -224,7 +243,7 @@ def judge_rank(
     The interval is over the probes' subjects; the gallery is held fixed.
     """
     e, code, subjects = _labelled(embeddings, identities)
-    ranks = leave_one_out_ranks(e, code, progress)
+    ranks = scale.ranks(e, code, progress, workers)
     probes = ranks > 0
     n, mated = int(probes.sum()), int(np.unique(code[probes]).size)
     rows = []

@@ -69,11 +69,11 @@ class Verification(NamedTuple):
     mated: int  # subjects with a genuine pair
     points: tuple[Point, ...]  # TAR at each measurable FAR of the grid
     even: tuple[Point, ...]  # the same as a mean over identities, in labelled sets where that differs
-    eer: Point
-    auc: Point
+    eer: Point | None  # None here and below: left out, because it takes every score of a very large set
+    auc: Point | None
     auc_error: float  # bound on the error of AUC from binning; 0 where exact
     det: Det
-    scores: ScoreHistogram
+    scores: ScoreHistogram | None
 
 
 class Counts(NamedTuple):

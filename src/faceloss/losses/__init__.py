@@ -22,6 +22,7 @@ from faceloss.losses.description import FAMILIES, FIELDS, SCALE, Description, Hy
 if TYPE_CHECKING:
     from faceloss.losses.core import Loss
     from faceloss.search.courses import Course
+    from faceloss.search.policy import Policy
 
 __all__ = [
     "FAMILIES",
@@ -35,6 +36,7 @@ __all__ = [
     "describe",
     "names",
     "own_names",
+    "policy",
     "resolve",
     "sketch",
 ]
@@ -132,7 +134,10 @@ def sketch(name: str, *, dim: int, classes: int, **hyperparameters: float | str)
 
 def _make(name: str, dim: int, classes: int, hyperparameters: Mapping[str, float | str]) -> "Loss":
     if name in outside.added() or name in outside.plugins():
-        return outside.construct(name, dim, classes, hyperparameters)
+        from faceloss.losses.shards import holding
+
+        with holding(0, 1):  # its code may work on all class vectors
+            return outside.construct(name, dim, classes, hyperparameters)
     loss: Loss = _module(name).build(dim, classes, **hyperparameters)
     return loss
 
@@ -184,9 +189,26 @@ def course(name: str, **hyperparameters: float | str) -> "Course":
     """
     from faceloss.losses import courses
 
+    return courses.of(_module(name), _all(name, hyperparameters))
+
+
+def policy(name: str, *, seed: int, **hyperparameters: float | str) -> "Policy":
+    """Which hyperparameters the loss ``name`` has in which epoch, and whether they are searched for.
+
+    Of a loss that searches it is the policy that its file defines; of any other, its :func:`course`, unsearched.
+
+    >>> policy("search_softmax", seed=0, candidates=6).width, policy("cosface", seed=0).width
+    (6, 1)
+    """
+    from faceloss.losses import courses
+
+    return courses.policy_of(_module(name), _all(name, hyperparameters), seed)
+
+
+def _all(name: str, hyperparameters: Mapping[str, float | str]) -> dict[str, float | str]:
+    """``hyperparameters`` and the defaults of the rest."""
     known = describe(name).hyperparameters
-    values = {key: value.default for key, value in known.items() if value.default is not None} | hyperparameters
-    return courses.of(_module(name), values)
+    return {key: value.default for key, value in known.items() if value.default is not None} | dict(hyperparameters)
 
 
 def resolve(name: str, *, dim: int, classes: int, **hyperparameters: float | str) -> dict[str, Any]:

@@ -7,27 +7,35 @@
 
 x [B,D] embedding as it comes, w_j [K,D] class vectors, c_j [B,K] cosines, y [B] label. The 4 * bins numbers are
 hyperparameters (t_slope_0, t_offset_0, tau_slope_0, ...); they start at slopes 1 and offsets 0, where the loss is
-softmax without bias. Here is the loss at given numbers; the search for them is the training's. Nothing makes the
-functions continuous or keeps tau(p) below p or 1, as published: the loss may jump, and be negative.
+softmax without bias. Here is the loss at given numbers; while it trains, ``candidates`` models are trained in each
+epoch from the same weights, each with numbers drawn from a Gaussian of standard deviation ``deviation`` whose mean
+follows the rewards in steps of Adam at ``rate``, and the one with the highest ``reward`` on the validation identities
+goes on (``method`` "replay": what was so found under another seed). Nothing makes the functions continuous or keeps
+tau(p) below p or 1, as published: the loss may jump, and be negative.
 
 Paper: Li et al., "AM-LFS: AutoML for Loss Function Search", ICCV 2019, as a public summary tells it; there is no
-official code. That it used 6 bins is recalled, not looked up.
+official code. That it used 6 bins, sigma 0.2 and 32 candidates is recalled, not looked up.
 Family: search.
 Batches: shuffled.
-Deviations: slopes of tau are above 0, and a tau(p) below 1e-12 (an offset below 0 can do that) counts as 1e-12, without
-gradient. Where an offset of tau is 0, log tau(p) is log p + log slope, so that no probability underflows.
+Deviations: 4 candidates. Slopes of tau are at least 0.01, and a tau(p) below 1e-12 (an offset below 0 can do that)
+counts as 1e-12, without gradient. Where an offset of tau is 0, log tau(p) is log p + log slope, so that no probability
+underflows.
 Checked: formula from a public summary, in part our reading; value and gradient against loops in its test.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from faceloss.losses.core import Loss, Number
 from faceloss.losses.heads import ClassHead
+from faceloss.search.guided import Guided
+from faceloss.search.policy import Policy, Values
 
 SMALLEST = 1e-12
+FLATTEST = 0.01  # slope of tau
 
 
 def target(cos: Tensor, hyperparameters: Mapping[str, Tensor]) -> Tensor:
@@ -55,13 +63,54 @@ def _piece(name: str, place: Tensor, hyperparameters: Mapping[str, Tensor]) -> t
     return pieces[0][part], pieces[1][part]
 
 
-def build(dim: int, classes: int, *, bins: int = 6) -> Loss:
-    """``bins``: number of equal parts of both functions, at least 1."""
-    Number(bins, low=1).check("bins")
-    numbers: dict[str, Number] = {}
+def start(bins: int) -> Values:
+    """The numbers at which the loss is softmax without bias."""
+    numbers: Values = {}
     for i in range(bins):
-        numbers |= {f"t_slope_{i}": Number(1.0), f"t_offset_{i}": Number(0.0)}
-        numbers |= {f"tau_slope_{i}": Number(1.0, above=0), f"tau_offset_{i}": Number(0.0)}
+        numbers |= {f"t_slope_{i}": 1.0, f"t_offset_{i}": 0.0, f"tau_slope_{i}": 1.0, f"tau_offset_{i}": 0.0}
+    return numbers
+
+
+def policy(seed: int, *, bins: int, candidates: int, deviation: float, rate: float, reward: str) -> Policy:
+    """A Gaussian over all 4 * bins numbers."""
+    known = start(bins)
+
+    def values(draw: Sequence[float]) -> Values:
+        numbers = dict(zip(known, draw, strict=True))
+        return {name: max(x, FLATTEST) if name.startswith("tau_slope") else x for name, x in numbers.items()}
+
+    return Guided(
+        list(known.values()),
+        values,
+        deviation=deviation,
+        candidates=candidates,
+        rate=rate,
+        seed=seed,
+        reward=reward,
+    )
+
+
+def build(
+    dim: int,
+    classes: int,
+    *,
+    bins: int = 6,
+    method: Literal["guided", "replay"] = "guided",
+    candidates: int = 4,
+    deviation: float = 0.2,
+    rate: float = 0.05,
+    reward: Literal["similarity", "tar", "auc", "accuracy"] = "similarity",
+) -> Loss:
+    """``bins``: number of equal parts of both functions, at least 1.
+
+    ``candidates``: at least 2. ``deviation``: of each number, above 0. ``rate``: of the steps of their means, above 0.
+    ``reward``: see :mod:`faceloss.compare.reward`.
+    """
+    Number(bins, low=1).check("bins")
+    policy(0, bins=bins, candidates=candidates, deviation=deviation, rate=rate, reward=reward)
+    limits = {
+        name: Number(value, above=0) if "tau_slope" in name else Number(value) for name, value in start(bins).items()
+    }
     return ClassHead(
         dim,
         classes,
@@ -69,5 +118,5 @@ def build(dim: int, classes: int, *, bins: int = 6) -> Loss:
         unit_classes=False,
         psi=target,
         tau=probability,
-        hyperparameters=numbers,
+        hyperparameters=limits,
     )

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from faceloss.losses.class_vectors import ClassVectors, learnt
+from faceloss.losses.class_vectors import ClassVectors, by_class, learnt
 from faceloss.losses.core import Loss, LossOutput, Number
 from faceloss.losses.heads import asked
 from faceloss.losses.operations import angle, cross_entropy, normalize
 from faceloss.losses.scores import Blocks, Scores, own_rows
-from faceloss.losses.shards import Shards
+from faceloss.losses.shards import Shards, held, table
 
 Numbers = Mapping[str, Tensor]
 Change = Callable[[Tensor, Numbers], Tensor]  # (cosines, hyperparameters) -> cosines
@@ -33,7 +33,7 @@ class BinaryHead(Loss):
         weigh: the factors yes and no, from the hyperparameters; 1 and 1 by default.
         bias: the start of b, which is learnt and not decayed.
         vectors, rows: as in :class:`ClassHead`; of the names there ``vectors`` may ask for "weight", "embeddings",
-            "labels", "generator" and "training".
+            "labels", "generator", "training", "present" and "shards".
         shift: is added to b; it is handed a function that gives log sum_{j != y} exp(s phi(c_j)) [B], and no gradient.
         gradient: "exact", or "straight-through": psi and phi change values but not slopes.
 
@@ -67,15 +67,16 @@ class BinaryHead(Loss):
         self.draw_from(vectors)
         self.gradient = gradient
         self.blocks = Blocks()
-        self.shards: Shards | None = None  # see :func:`faceloss.losses.spread.spread`
+        self.shards: Shards | None = held(classes) if by_class(vectors) else None  # see faceloss.losses.spread
         self.scale_name = scale_name
         rows = classes if rows is None else rows
-        self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
+        self.weight = nn.Parameter(table(rows, dim, self.shards)) if rows else None  # [R,D]
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def draw_from(self, vectors: Callable[..., ClassVectors]) -> None:
         """Take the class vectors from ``vectors``, which reads the rows of this head."""
-        self._asks = asked(vectors, "vectors", ["weight", "embeddings", "labels", "generator", "training"])
+        offered = ["weight", "embeddings", "labels", "generator", "training", "present", "shards"]
+        self._asks = asked(vectors, "vectors", offered)
         self.vectors = vectors
 
     def compute(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
@@ -87,6 +88,8 @@ class BinaryHead(Loss):
             "labels": labels if self.shards is None else self.shards.column(labels),
             "generator": self.generator,
             "training": self.training,
+            "present": labels,
+            "shards": self.shards,
         }
         drawn = self.vectors(**{name: offered[name] for name in self._asks})
         own, drawn = own_rows(drawn, self.blocks, self.shards)  # [B,D]

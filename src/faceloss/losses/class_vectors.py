@@ -1,7 +1,9 @@
 """Where the class vectors of a head come from: all learnt ones, a sample of them, several per class, the batch itself.
 
 A source is a function or module called with those of ``weight`` [R,D] (the head's learnt rows), ``embeddings`` [B,D],
-``labels`` [B], ``generator``, ``training`` and the head's hyperparameters that its parameters name.
+``labels`` [B], ``generator``, ``training`` and the head's hyperparameters that its parameters name. Of a head that is
+spread over processes these are the rows and the labels held here (-1: elsewhere); ``present`` [B] are all labels, and
+``shards`` says which classes are held (None: all).
 """
 
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from faceloss.losses.operations import normalize
 from faceloss.losses.sampling import draw, take
+from faceloss.losses.shards import Shards
 
 SHARE = 8000 / 126_450  # of the released training of VPL: 25 epochs of 5,179,510 images, 1,024 in a batch
 
@@ -58,6 +61,7 @@ class Sampled(nn.Module):
     Which others depends on the key of the pass alone (:meth:`Loss.key`: seed and step), so that there is no generator
     to save: a run that continues from a checkpoint draws what it would have drawn. The gradient of ``weight`` is
     sparse: a ``torch.sparse_coo`` tensor of the rows that take part, for an optimizer that leaves the others alone.
+    Of several processes each draws the same classes and takes those that it holds: their number does not matter.
     """
 
     def __init__(self, rate: float):
@@ -65,18 +69,31 @@ class Sampled(nn.Module):
         self.rate = rate
 
     def forward(
-        self, weight: Tensor, labels: Tensor, generator: Callable[[str], torch.Generator], training: bool
+        self,
+        weight: Tensor,
+        labels: Tensor,
+        generator: Callable[[str], torch.Generator],
+        training: bool,
+        present: Tensor | None = None,
+        shards: Shards | None = None,
     ) -> ClassVectors:
         if not training:
             return ClassVectors(weight, labels)
-        here = labels[labels >= 0]  # -1: a class that another process holds
+        classes = len(weight) if shards is None else shards.classes
         # At least one class more than one: a positive without a negative would teach nothing.
-        wanted = max(round(self.rate * len(weight)), 2)
-        chosen = draw(len(weight), here, wanted, generator("partial fc"))
+        wanted = max(round(self.rate * classes), 2)
+        chosen = draw(classes, labels if present is None else present, wanted, generator("partial fc"))
+        if shards is not None:
+            chosen = chosen[(chosen >= shards.low) & (chosen < shards.high)] - shards.low
         column = torch.where(labels >= 0, torch.searchsorted(chosen, labels), -1)
         if weight.requires_grad and weight.is_leaf:
             return ClassVectors(weight, column, chosen=chosen)
         return ClassVectors(weight[chosen], column)  # what made it, a cast, needs the gradient of all rows
+
+
+def by_class(vectors: Callable[..., ClassVectors]) -> bool:
+    """Whether ``vectors`` takes learnt rows as they are, all, some, or several of a class: they can be spread."""
+    return vectors is learnt or isinstance(vectors, Sampled | SubCenters)
 
 
 class Mixed(nn.Module):

@@ -1,4 +1,4 @@
-"""The course that belongs to a loss: the function ``course`` of its file, if it has one."""
+"""The course or the policy that belongs to a loss: the function ``course`` or ``policy`` of its file, if any."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -6,6 +6,7 @@ from functools import partial
 from types import ModuleType
 
 from faceloss.search.courses import Course, constant
+from faceloss.search.policy import Policy
 
 SHOWN = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # progress at which a course is told in words
 
@@ -19,13 +20,27 @@ def of(module: ModuleType, values: Mapping[str, float | str]) -> Course:
         TypeError: it asks for what is no hyperparameter of the loss.
     """
     rule: Callable[..., dict[str, float]] | None = getattr(module, "course", None)
-    if rule is None:
-        return constant
+    return constant if rule is None else partial(rule, **_asked(rule, "course", values))
+
+
+def policy_of(module: ModuleType, values: Mapping[str, float | str], seed: int) -> Policy:
+    """The policy that the file of a loss defines, at these values of all its hyperparameters; none: its course.
+
+    ``policy(seed, *, ...)`` is given, by the names of its keywords, the hyperparameters that it asks for.
+
+    Raises:
+        TypeError: it asks for what is no hyperparameter of the loss.
+    """
+    rule: Callable[..., Policy] | None = getattr(module, "policy", None)
+    return Policy(of(module, values)) if rule is None else rule(seed, **_asked(rule, "policy", values))
+
+
+def _asked(rule: Callable[..., object], name: str, values: Mapping[str, float | str]) -> dict[str, float | str]:
     asked = list(inspect.signature(rule).parameters)[1:]
-    strange = [name for name in asked if name not in values]
+    strange = [keyword for keyword in asked if keyword not in values]
     if strange:
-        raise TypeError(f"course asks for '{strange[0]}', which is none of its hyperparameters: {', '.join(values)}.")
-    return partial(rule, **{name: values[name] for name in asked})
+        raise TypeError(f"{name} asks for '{strange[0]}', which is none of its hyperparameters: {', '.join(values)}.")
+    return {keyword: values[keyword] for keyword in asked}
 
 
 def in_words(course: Course) -> str:

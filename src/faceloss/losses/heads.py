@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from faceloss.losses.class_vectors import ClassVectors, learnt
+from faceloss.losses.class_vectors import ClassVectors, by_class, learnt
 from faceloss.losses.core import Batches, Loss, LossOutput, Number
 from faceloss.losses.operations import angle, cross_entropy, normalize
 from faceloss.losses.scores import Blocks, Change, Scores, own_rows
-from faceloss.losses.shards import Shards
+from faceloss.losses.shards import Shards, held, table
 
 Rule = Callable[..., Tensor]
 Seen = Mapping[str, Any]  # what a rule may ask for, by name
@@ -28,6 +28,8 @@ OFFERED = (
     "scores",
     "weight",
     "embeddings",
+    "present",
+    "shards",
 )
 
 
@@ -54,7 +56,7 @@ class ClassHead(Loss):
     them as "hyperparameters"; of the batch, "norm" ||x|| [B], "labels" [B], "generator" (purpose -> torch.Generator)
     and "training"; for ``psi`` also "scores", the :class:`~faceloss.losses.scores.Scores` omega_j c_j, of which it may
     take sums over the wrong classes; for ``others`` and ``extra`` also "cos" and "margin", c_y and psi(c_y) [B], and
-    "omega" omega_y [B]; for ``vectors`` "weight" and "embeddings". Each is called once in a pass.
+    "omega" omega_y [B]; for ``vectors`` "weight", "embeddings", "present" and "shards". Each is called once in a pass.
 
     Args:
         scale: rho. A :class:`Number` is fixed and becomes the hyperparameter "s"; :class:`Learnt` is trained;
@@ -104,7 +106,7 @@ class ClassHead(Loss):
             raise TypeError("A rule for the other classes works on cosines; it cannot be combined with a bias.")
         self.psi, self.others, self.extra, self.tau = psi, others, extra, tau
         self.blocks = Blocks()
-        self.shards: Shards | None = None  # see :func:`faceloss.losses.spread.spread`
+        self.shards: Shards | None = held(classes) if by_class(vectors) else None  # see faceloss.losses.spread
         asking: dict[str, Callable[..., Any] | None] = {"psi": psi, "others": others, "extra": extra, "tau": tau}
         self._asks = {
             name: asked(rule, name, [*numbers, *OFFERED]) for name, rule in asking.items() if rule is not None
@@ -114,8 +116,9 @@ class ClassHead(Loss):
         self.unit_classes = unit_classes
         self.scale = scale
         rows = classes if rows is None else rows
-        self.weight = nn.Parameter(torch.randn(rows, dim) / dim**0.5) if rows else None  # [R,D]
-        self.bias = nn.Parameter(torch.zeros(classes)) if bias else None
+        self.weight = nn.Parameter(table(rows, dim, self.shards)) if rows else None  # [R,D]
+        count = self.shards.high - self.shards.low if self.shards else classes
+        self.bias = nn.Parameter(torch.zeros(count)) if bias else None
         if isinstance(scale, Learnt):
             Number(scale.initial, above=scale.floor).check("s")
             self.log_scale = nn.Parameter(torch.tensor(scale.initial - scale.floor).log())
@@ -127,8 +130,9 @@ class ClassHead(Loss):
         seen: dict[str, Any] = numbers | batch | {"hyperparameters": numbers}
         weight = None if self.weight is None else self.weight.to(embeddings.dtype)  # [R,D]
         shards = self.shards
-        held = labels if shards is None else shards.column(labels)
-        asked_for = seen | {"weight": weight, "embeddings": embeddings, "labels": held}
+        columns = labels if shards is None else shards.column(labels)
+        rows = {"weight": weight, "embeddings": embeddings, "labels": columns, "present": labels, "shards": shards}
+        asked_for = seen | rows
         drawn = self.vectors(**self._given("vectors", asked_for))
         own, drawn = own_rows(drawn, self.blocks, shards)  # [B,D] or [B,each,D]
         cos, own = _nearest(embeddings, own)  # [B], [B,D]

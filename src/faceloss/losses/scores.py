@@ -88,7 +88,9 @@ class Scores:
 
         ``change`` None: of the logits as they are.
         """
-        if change is None and total is None and self.vectors.each == 1 and self.blocks.stream:
+        if not self.classes:
+            read = self._none(change or _unchanged, total or _nothing)
+        elif change is None and total is None and self.vectors.each == 1 and self.blocks.stream:
             read = self._streamed()
         else:
             read = self._by_rule(change or _unchanged, total or _nothing)
@@ -116,6 +118,12 @@ class Scores:
             chosen=self.vectors.chosen,
         )
         return Read(rest.log_sum_exp, self.features.new_zeros(()), rest.largest, rest.own)
+
+    def _none(self, change: Change, total: Change) -> Read:
+        """Of no classes, where Partial FC drew none of those held here; with a gradient, for which others wait."""
+        nothing = self.features[:, :0]  # [B,0]
+        least = self.features.new_full((len(nothing),), -math.inf)
+        return Read(change(nothing).sum(-1) - math.inf, total(nothing).sum(-1), least, least)
 
     def _by_rule(self, change: Change, total: Change) -> Read:
         """Plain operations on each block, which autograd differentiates; large matrices are computed again for it."""
@@ -213,6 +221,9 @@ class _Own(torch.autograd.Function):
 
 
 def _take(rows: Tensor, column: Tensor, each: int, chosen: Tensor | None) -> Tensor:
+    count = len(rows) // each if chosen is None else len(chosen)
+    if not count:  # none of the classes held here was drawn
+        return rows.new_zeros(len(column), rows.shape[1]) + 0 * rows[:0].sum()
     place = column.clamp_min(0) if chosen is None else chosen[column.clamp_min(0)]
     taken = rows.view(-1, each, rows.shape[1])[place]  # [B,each,D]
     taken = torch.where((column >= 0).view(-1, 1, 1), taken, 0.0)

@@ -13,6 +13,9 @@ gradient on every process and needs no thought of them.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -72,6 +75,55 @@ def share(classes: int, rank: int, size: int, group: dist.ProcessGroup | None = 
             f"start {math.ceil(classes / each)} processes or fewer."
         )
     return Shards(low, high, classes, group)
+
+
+_place: ContextVar[tuple[int, int, dist.ProcessGroup | None] | None] = ContextVar("place", default=None)
+AT_ONCE = 2**20  # numbers drawn at a time; a multiple of 16, which is what PyTorch makes normal numbers in
+
+
+@contextmanager
+def holding(rank: int, size: int, group: dist.ProcessGroup | None = None) -> Iterator[None]:
+    """Losses built within it have of their learnt class vectors the rows alone that process ``rank`` of ``size`` holds.
+
+    The others are never in memory together, and the rows are those of the whole loss to the bit. A ``size`` of 1: all.
+    """
+    token = _place.set((rank, size, group) if size > 1 else None)
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+def held(classes: int) -> Shards | None:
+    """Of which of ``classes`` a head that is built now has the rows; None: of all.
+
+    Raises:
+        BadInput: see :func:`share`.
+    """
+    place = _place.get()
+    return None if place is None else share(classes, *place)
+
+
+def table(rows: int, dim: int, shards: Shards | None = None) -> Tensor:
+    """Class vectors [R,D] to start with, normal and of norm about 1, drawn by torch's generator; the rows held here.
+
+    They are drawn some at a time in the order of the whole table [rows,D], whoever holds them, so that they do not
+    depend on the number of processes, and that what is drawn next does not either.
+    """
+    each = rows // shards.classes if shards else 0  # rows of a class
+    low, high = (shards.low * each * dim, shards.high * each * dim) if shards else (0, rows * dim)
+    numbers = torch.empty(high - low)
+    if numbers.is_meta:
+        return numbers.view(-1, dim)
+    start, end = 0, rows * dim
+    while start < end:
+        stop = start + AT_ONCE if end - start >= 2 * AT_ONCE else end  # the last are never fewer than 16 of many
+        drawn = torch.randn(stop - start)
+        first, last = max(start, low), min(stop, high)
+        if first < last:
+            numbers[first - low : last - low] = drawn[first - start : last - start] / dim**0.5
+        start = stop
+    return numbers.view(-1, dim)
 
 
 class _Copy(torch.autograd.Function):

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import nn
 
 from faceloss.losses.binary import BinaryHead
-from faceloss.losses.class_vectors import Sampled, SubCenters, learnt
+from faceloss.losses.class_vectors import by_class
 from faceloss.losses.core import Loss
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.shards import Shards, share
@@ -19,21 +19,26 @@ def spread(loss: L, group: dist.ProcessGroup | None = None) -> L:
     """``loss`` itself, of whose learnt class vectors this process holds its share from now on.
 
     All processes of ``group`` must have built the same loss, and must give it the same whole batch in each step. What
-    is not a table of learnt class vectors (centers, memories, learnt margins) stays whole on each of them.
+    is not a table of learnt class vectors (centers, memories, learnt margins) stays whole on each of them:
+    :func:`kept_whole`. A loss built within :func:`faceloss.losses.shards.holding` has no other rows and stays as it is.
 
     Raises:
         BadInput: fewer classes than processes.
     """
-    rank, size = dist.get_rank(group), dist.get_world_size(group)
-    for head in heads(loss):
-        head.shards = held = share(head.classes, rank, size, group)
-        assert head.weight is not None
-        each = len(head.weight) // head.classes
-        with torch.no_grad():
-            head.weight = nn.Parameter(head.weight[held.low * each : held.high * each].clone())
-            if isinstance(head, ClassHead) and head.bias is not None:
-                head.bias = nn.Parameter(head.bias[held.low : held.high].clone())
+    for head in (head for head in heads(loss) if head.shards is None):
+        keep(head, share(head.classes, dist.get_rank(group), dist.get_world_size(group), group))
     return loss
+
+
+def keep(head: ClassHead | BinaryHead, held: Shards) -> None:
+    """Leave to ``head`` the rows of the classes ``held``."""
+    head.shards = held
+    assert head.weight is not None
+    each = len(head.weight) // head.classes
+    with torch.no_grad():
+        head.weight = nn.Parameter(head.weight[held.low * each : held.high * each].clone())
+        if isinstance(head, ClassHead) and head.bias is not None:
+            head.bias = nn.Parameter(head.bias[held.low : held.high].clone())
 
 
 def heads(loss: nn.Module) -> list[ClassHead | BinaryHead]:
@@ -41,9 +46,7 @@ def heads(loss: nn.Module) -> list[ClassHead | BinaryHead]:
     return [
         part
         for part in loss.modules()
-        if isinstance(part, ClassHead | BinaryHead)
-        and part.weight is not None
-        and (part.vectors is learnt or isinstance(part.vectors, Sampled | SubCenters))
+        if isinstance(part, ClassHead | BinaryHead) and part.weight is not None and by_class(part.vectors)
     ]
 
 
@@ -60,3 +63,11 @@ def class_parameters(loss: nn.Module) -> dict[str, Shards]:
             if isinstance(part, ClassHead) and part.bias is not None:
                 found[f"{prefix}.bias" if prefix else "bias"] = held
     return found
+
+
+def kept_whole(loss: Loss) -> list[str]:
+    """The names of what ``loss`` keeps for each class and every process has for all classes; their copies are alike."""
+    some = {*class_parameters(loss), *(f"project.{name}" for name in (loss.project or nn.Module()).state_dict())}
+    named = {**dict(loss.named_parameters()), **dict(loss.named_buffers())}
+    each = [name for name, tensor in named.items() if tensor.shape[:1] == (loss.classes,)]
+    return [name for name in each if name not in some and not name.endswith("clock")]

@@ -6,7 +6,7 @@ from pathlib import Path
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
 
-__all__ = ["write_figure", "write_report"]
+__all__ = ["write_figure", "write_report", "write_table"]
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -44,4 +44,22 @@ def write_figure(records: Path, path: Path) -> Path:
         raise BadInput(f"{folder / 'records.jsonl'}: nothing has been measured yet, so there is no answer to draw.")
     size = (9.6, max(0.42 * len(found.labels) + 1.1, 2.0))
     write_atomically(path, png(charts.answer_figure(found, key), size=size, dpi=125))
+    return path
+
+
+def write_table(runs: Path, name: str) -> Path:
+    """Write the table of results beside the page: ``RUNS/report.csv``, ``.md`` or ``.tex``.
+
+    ``name`` is that of a format: "csv" (every number, unrounded), "markdown" or "latex" (the one table of the page; the
+    latter with booktabs). Raises BadInput for another format and for records that cannot be used.
+    """
+    from faceloss.errors import unknown
+    from faceloss.report.export import FORMATS
+    from faceloss.report.records import read_records
+
+    if name not in FORMATS:
+        raise BadInput(unknown("format", name, FORMATS))
+    suffix, table = FORMATS[name]
+    path = runs / f"report.{suffix}"
+    write_atomically(path, table(read_records(runs)).encode("utf-8"))
     return path

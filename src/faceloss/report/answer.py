@@ -8,7 +8,9 @@ fixed here, before any result is seen. EER and AUC are diagnostics and never ran
 
 from collections.abc import Iterable
 
-from faceloss.report.records import Cell, Difference, Key, Records
+from faceloss.report import searched
+from faceloss.report.kinds import Cell, Difference, Key
+from faceloss.report.records import Records
 from faceloss.report.words import digits, interval, listed, metric, number, place, plural, power, signed
 
 DIAGNOSTIC = {"eer", "auc"}
@@ -175,7 +177,7 @@ def _rest(records: Records, rows: dict[str, Difference]) -> str:
 
 
 def _certainty(records: Records, key: Key | None) -> str:
-    """Third sentence: what the number of seeds and of pairs allows to say."""
+    """Third sentence: what the number of seeds and of pairs allows to say, and what was paid for a searched winner."""
     n = seeds(records, key)
     if n >= CLAIM:
         parts = [f"{plural(n, 'seed')} are enough for a claim, about these faces and this recipe"]
@@ -192,6 +194,11 @@ def _certainty(records: Records, key: Key | None) -> str:
             below = f"{power(refused[0].at or 0.0)} and below" if len(refused) > 2 else ""
             named = below or listed([power(k.at or 0.0) for k in refused])
             parts.append(f"FAR {named} not measurable with these pairs")
+    rows = compared(records, key)
+    for label in [label for label, row in rows.items() if verdict(row) == "better"][:3]:
+        times = searched.paid(records, label)
+        if times is not None:
+            parts.append(f"the search of {label} trained on {number(times, 1)} times the images of its model")
     return f"{'; '.join(parts)}."
 
 
@@ -207,6 +214,8 @@ def sentences(records: Records) -> list[str]:
     """The answer box: what was better, what became of the others, and how sure that is."""
     key = primary(records)
     if key is None:
+        if records.data and not any(data.role == "test" for data in records.data):
+            return ["There was no test, so the embeddings have not been judged."]
         return ["Nothing has been measured yet, so there is no answer.", _rest(records, {}), _certainty(records, None)]
     rows = compared(records, key)
     return [s for s in (_main_sentence(records, key, rows), _rest(records, rows), _certainty(records, key)) if s]

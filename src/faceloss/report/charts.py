@@ -4,9 +4,10 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from faceloss.report import answer
-from faceloss.report.records import Key, Records
-from faceloss.report.svg import INK, MUTED, PAPER, Style, styles
+from faceloss.report import answer, searched
+from faceloss.report.kinds import Key
+from faceloss.report.records import Records
+from faceloss.report.svg import INK, MUTED, PAPER, REST, Style, styles
 from faceloss.report.words import digits, interval, metric, place, power, short, signed
 
 if TYPE_CHECKING:
@@ -154,23 +155,48 @@ def spent(records: Records, label: str) -> tuple[float, str] | None:
     return None
 
 
+def _bills(records: Records) -> tuple[dict[str, tuple[float, float]], str]:
+    """What the model that is judged cost, and what all candidates of its search cost, by label; and the unit.
+
+    Processor time is known of the first only, so that wall-clock seconds stand for all once one row was searched.
+    """
+    if any(searched.paid(records, label) is not None for label in records.labels):
+        bills = {label: searched.seconds(records, label) for label in records.labels}
+        return {label: bill for label, bill in bills.items() if bill is not None}, "Seconds"
+    single = {label: found for label in records.labels if (found := spent(records, label)) is not None}
+    unit = next((words for _, words in single.values()), "")
+    return {label: (cost, cost) for label, (cost, _) in single.items()}, unit
+
+
 def against_cost(records: Records, key: Key) -> Callable[["Axes"], None] | None:
-    """Scatter of the number that ranks against what a run cost; None where fewer than two labels have both."""
-    found = [(label, spent(records, label), answer.value(records, label, key)) for label in records.labels]
-    points = [(label, cost, cell) for label, cost, cell in found if cost and cell]
+    """Scatter of the number that ranks against what a run cost; None where fewer than two labels have both.
+
+    A search stands at what all of its candidates cost, with a line to the hollow mark of the model that went on.
+    """
+    bills, unit = _bills(records)
+    cells = {label: answer.value(records, label, key) for label in records.labels}
+    points = [(label, bills[label], cell) for label, cell in cells.items() if label in bills and cell is not None]
     if len(points) < 2:
         return None
     style = look(records)
+    colored = shown(records)
+    named = {label: short(label) for label, _, _ in points if label in colored}
 
     def draw(axes: "Axes") -> None:
-        for label, (cost, _), cell in points:
+        for label, (own, cost), cell in points:
             mark = style[label]
             if cell.low is not None and cell.high is not None:
                 axes.plot([cost, cost], [cell.low, cell.high], color=mark.color, linewidth=1.6, zorder=mark.order)
             y = [cell.value or 0.0]
-            axes.plot([cost], y, mark.marker, color=mark.color, markersize=6.5, zorder=5, label=short(label))
+            if cost > own:
+                axes.plot([own, cost], y * 2, color=mark.color, linewidth=1, linestyle=(0, (1.2, 1.4)), zorder=4)
+                axes.plot([own], y, mark.marker, color=mark.color, markersize=5, markerfacecolor=PAPER, zorder=5)
+            size, order = (6.5, 5) if label in named else (4.5, 2)
+            axes.plot([cost], y, mark.marker, color=mark.color, markersize=size, zorder=order, label=named.get(label))
+        if len(points) > len(named):
+            axes.plot([], [], "o", color=REST, markersize=4.5, label=f"{len(points) - len(named)} others")
         axes.margins(x=0.1, y=0.08)
-        axes.set_xlabel(f"{points[0][1][1]} of one run (median over seeds)")
+        axes.set_xlabel(f"{unit} of one run (median over seeds)")
         axes.set_ylabel(metric(key))
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=1)
 

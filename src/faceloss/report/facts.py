@@ -5,8 +5,9 @@ import shlex
 from typing import Any
 
 from faceloss.report.answer import CLAIM, EXPLORE
+from faceloss.report.kinds import Data
 from faceloss.report.markup import Child, Safe, head, row, table, tag
-from faceloss.report.records import Data, Records
+from faceloss.report.records import Records
 from faceloss.report.words import count, listed, plural
 
 

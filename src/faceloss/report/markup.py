@@ -51,6 +51,11 @@ def head(*names: Child) -> Safe:
     return tag("thead", tag("tr", [n if _is_cell(n) else tag("th", n, scope="col") for n in names]))
 
 
+def numeric(*names: str) -> list[Safe]:
+    """Names of columns of numbers, over the right edge of the column."""
+    return [tag("th", name, scope="col", class_="n") for name in names]
+
+
 def table(header: Safe, rows: Iterable[Safe], *, name: str, class_: str = "") -> Safe:
     """A table in a container of its own that scrolls when it is wider than the page; ``name`` is read aloud."""
     body = tag("table", header, tag("tbody", list(rows)), class_=class_ or None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from faceloss.report import answer, charts, curves, facts, tables
+from faceloss.report import answer, charts, curves, det, facts, failures, search_section, searched, tables
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
 from faceloss.report.sheet import sheet
@@ -12,6 +12,7 @@ from faceloss.report.words import metric, place, plural
 SECTIONS = {
     "table": "One table",
     "figures": "Figures",
+    "search": "Search",
     "results": "All results",
     "failures": "Failures",
     "data": "Data",
@@ -26,16 +27,18 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
     content: dict[str, list[Child]] = {
         "table": _table(records),
         "figures": _figures(records, progress),
+        "search": search_section.section(records, progress),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
-        "failures": tables.failures(records),
+        "failures": failures.failures(records),
         "data": facts.data(records),
         "reading": [facts.reading()],
         "reproduce": facts.reproduce(records),
     }
-    links = tag("nav", [[tag("a", name, href=f"#{key}"), " "] for key, name in SECTIONS.items()], aria_label="Contents")
+    names = {key: name for key, name in SECTIONS.items() if content[key]}
+    links = tag("nav", [[tag("a", name, href=f"#{key}"), " "] for key, name in names.items()], aria_label="Contents")
     sections = [
         tag("section", tag("h2", name), content[key], id=key, class_="wide" if key == "table" else None)
-        for key, name in SECTIONS.items()
+        for key, name in names.items()
     ]
     header = tag("header", tag("h1", title), tag("p", _facts(records), class_="facts"), _answer(records), links)
     meta = [
@@ -91,7 +94,7 @@ def _figure(picture: Safe, title: str, caption: str) -> Safe:
 
 
 def _figures(records: Records, progress: Callable[[str, int, int], None]) -> list[Child]:
-    steps = (_forest, _other_forests, _det, _scores, _training, _cost)
+    steps = (_forest, _other_forests, _det, _families, _scores, _training, _cost)
     parts: list[Child] = []
     absent: list[str] = []
     for i, step in enumerate(steps):
@@ -145,7 +148,7 @@ def _other_forests(records: Records) -> Safe | str:
 
 
 def _det(records: Records) -> Safe | str:
-    draw = curves.det(records)
+    draw = det.det(records)
     if draw is None:
         return "DET curves"
     test = curves.test_of(records, "det")
@@ -154,6 +157,21 @@ def _det(records: Records) -> Safe | str:
         picture, f"DET on {test}.",
         "Lines are medians over seeds, lower is better. The band reaches from the lowest to the highest 95 % limit "
         "of any seed, over subjects.",
+    )  # fmt: skip
+
+
+def _families(records: Records) -> Safe | str:
+    found = det.families(records)
+    if found is None:
+        return ""
+    draw, size = found
+    named = det.of_families(records)
+    alt = f"DET curves family by family: {', '.join(f'{name} ({len(labels)})' for name, labels in named.items())}"
+    picture = inline(draw, name="families", size=size, alt=alt)
+    return _figure(
+        picture, "The same, family by family.",
+        f"Each panel has the losses of one family in color, the baseline in ink and the best of all in grey. Of more "
+        f"than {det.COLORED} only the best are named. Families stand in the order of their best loss.",
     )  # fmt: skip
 
 
@@ -194,6 +212,7 @@ def _cost(records: Records) -> Safe | str:
         lambda figure: draw(figure.subplots()), name="cost", size=(8.0, 3.6),
         alt=f"{metric(key)} on {place(key)} against the cost of one run",
     )  # fmt: skip
-    return _figure(
-        picture, "What it costs.", f"{metric(key)} on {place(key)} with 95 % intervals. Up and left is better."
-    )
+    said = f"{metric(key)} on {place(key)} with 95 % intervals. Up and left is better."
+    if any(searched.paid(records, label) is not None for label in records.labels):
+        said += " A search stands at the time of all its candidates; the hollow mark is the model that went on alone."
+    return _figure(picture, "What it costs.", said)

@@ -8,165 +8,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from math import isfinite
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from faceloss.errors import BadInput
-
-Verdict = Literal["better", "worse", "no difference found", "not measurable", "diverged"]
-
-
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-# A diverged run may log a loss that is not a number; on the page that is "no value".
-Number = Annotated[float | None, BeforeValidator(_finite)]
-
-
-class Key(NamedTuple):
-    """One column of the comparison: what was measured, and where."""
-
-    test: str
-    protocol: str
-    metric: str
-    at: float | None  # FAR of a TAR, k of a rank
-
-
-@dataclass(frozen=True)
-class Study:
-    title: str = ""
-    command: str | list[str] = ""
-    version: str = ""
-    losses: tuple[str, ...] = ()
-    baseline: str = ""
-    seeds: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Data:
-    role: str
-    name: str
-    images: int
-    identities: int
-    refused: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    images_per_identity: tuple[float, ...] = ()  # min, median, max
-    digest: str = ""
-    overlap_identities: int | None = None
-    overlap_images: int | None = None
-    groups: dict[str, Any] = field(default_factory=dict)
-    refused_files: tuple[tuple[str, ...], ...] = ()  # (file, reason) of the first few
-    pairs: int | None = None  # of a pair list
-
-
-@dataclass(frozen=True)
-class Run:
-    label: str
-    seed: int
-    status: Literal["finished", "diverged", "collapsed", "failed"]
-    run: str = ""
-    loss: str = ""
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-    batches: str = ""
-    reason: str | None = ""
-    epochs_done: int | None = None
-    images_seen: int | None = None
-    remarks: tuple[str, ...] = ()  # on what cannot work as meant
-
-
-@dataclass(frozen=True)
-class Epoch:
-    label: str
-    seed: int
-    epoch: int
-    accuracy: Number = None
-    target_angle: Number = None
-    cross_entropy: Number = None
-    val_eer: Number = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A result (one seed) or a summary (all seeds: ``spread`` is the standard deviation over seeds)."""
-
-    label: str
-    test: str
-    protocol: str
-    metric: str
-    status: Literal["measured", "not measurable"]
-    loss: str = ""
-    seed: int | None = None
-    at: Number = None
-    value: Number = None
-    low: Number = None
-    high: Number = None
-    pairs: Number = None
-    effective: Number = None
-    attained: Number = None
-    seeds: int | None = None
-    spread: Number = None
-    note: str = ""
-
-    @property
-    def key(self) -> Key:
-        return Key(self.test, self.protocol, self.metric, self.at)
-
-    @property
-    def measured(self) -> bool:
-        return self.status == "measured" and self.value is not None
-
-
-@dataclass(frozen=True)
-class Difference:
-    label: str
-    baseline: str
-    test: str
-    protocol: str
-    metric: str
-    verdict: Verdict
-    at: Number = None
-    value: Number = None
-    low: Number = None
-    high: Number = None
-    p: Number = None
-    p_holm: Number = None
-    seeds: int | None = None
-
-    @property
-    def key(self) -> Key:
-        return Key(self.test, self.protocol, self.metric, self.at)
-
-
-@dataclass(frozen=True)
-class Curve:
-    label: str
-    seed: int
-    test: str
-    name: str  # det | scores
-    far: tuple[float, ...] = ()
-    frr: tuple[float, ...] = ()
-    low: tuple[Number, ...] = ()
-    high: tuple[Number, ...] = ()
-    edges: tuple[float, ...] = ()
-    genuine: tuple[float, ...] = ()
-    impostor: tuple[float, ...] = ()
-    threshold: Number = None
-    threshold_far: Number = None
-
-
-@dataclass(frozen=True)
-class Cost:
-    label: str
-    seed: int
-    seconds: Number = None
-    cpu_seconds: Number = None
-    images_per_second: Number = None
-    peak_memory_mib: Number = None
+from faceloss.report.kinds import Cell, Cost, Curve, Data, Difference, Epoch, Key, Run, Search, Study
 
 
 @dataclass(frozen=True)
@@ -182,6 +31,7 @@ class Records:
     summaries: dict[tuple[str, Key], Cell]
     differences: dict[tuple[str, Key], Difference]
     curves: tuple[Curve, ...]
+    searches: dict[tuple[str, int], list[Search]]  # the epochs of a run, in order
     costs: dict[tuple[str, int], Cost]
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
@@ -236,6 +86,7 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "summary": TypeAdapter(Cell),
     "difference": TypeAdapter(Difference),
     "curve": TypeAdapter(Curve),
+    "search": TypeAdapter(Search),
 }
 COST = TypeAdapter(Cost)
 
@@ -281,7 +132,8 @@ def _read(where: str, reader: Callable[[Any], Any], record: dict[str, Any]) -> A
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "record"
-        problem = first["msg"][0].lower() + first["msg"][1:]
+        said = first["msg"].removeprefix("Value error, ")
+        problem = said[0].lower() + said[1:]
         kind = record.get("kind", "cost")
         raise BadInput(f"{where}: the {kind} record cannot be used: {name}: {problem}.") from None
 
@@ -333,7 +185,16 @@ def read_records(runs: Path) -> Records:
         summaries={(cell.label, cell.key): cell for cell in rows["summary"]},
         differences={(row.label, row.key): row for row in rows["difference"]},
         curves=tuple(rows["curve"]),
+        searches=_searches(rows["search"]),
         costs={(cost.label, cost.seed): cost for cost in spent},
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _searches(rows: list[Search]) -> dict[tuple[str, int], list[Search]]:
+    latest = {(entry.label, entry.seed, entry.epoch): entry for entry in rows}
+    found: dict[tuple[str, int], list[Search]] = {}
+    for (label, seed, _), entry in sorted(latest.items(), key=lambda item: item[0][2]):
+        found.setdefault((label, seed), []).append(entry)
+    return found

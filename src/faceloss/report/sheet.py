@@ -44,6 +44,7 @@ thead tr.tests th { border-bottom: 0; color: var(--ink); }
 thead tr.tests th[rowspan] { border-bottom: 1px solid var(--muted); }
 .main th, .main td { padding: 0.5rem 0.7rem; }
 .main thead th { white-space: normal; }
+.far { white-space: nowrap; }
 .main td.absent { white-space: normal; min-width: 5.5rem; }
 .n { text-align: right; }
 .group { border-left: 1px solid var(--line); }

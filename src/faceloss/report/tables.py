@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterable
 from statistics import median
 
-from faceloss.report import answer
-from faceloss.report.markup import Child, Safe, head, row, table, tag
-from faceloss.report.records import Cell, Difference, Key, Records
+from faceloss.report import answer, searched
+from faceloss.report.kinds import Cell, Difference, Key
+from faceloss.report.markup import Child, Safe, head, numeric, row, table, tag
+from faceloss.report.records import Records
 from faceloss.report.words import (
     count,
     digits,
@@ -17,7 +18,6 @@ from faceloss.report.words import (
     metric,
     number,
     place,
-    plural,
     power,
     signed,
 )
@@ -78,21 +78,34 @@ def status(records: Records, label: str) -> str:
     return ", ".join(parts)
 
 
+def _paid(records: Records, label: str) -> Safe | None:
+    times = searched.paid(records, label)
+    return tag("small", f"search: {number(times, 2)} × the images") if times is not None else None
+
+
 def _middle(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def _cost_cells(records: Records, label: str) -> list[Safe]:
+    """What a finished run cost, and of a search what all candidates cost: a search of width B pays B times."""
     costs = [records.costs[label, s] for s in answer.finished(records, label) if (label, s) in records.costs]
-    runs = [run for (name, _), run in records.runs.items() if name == label and run.status == "finished"]
+    time, images = searched.seconds(records, label), searched.images(records, label)
     shown = [
-        duration(_middle(c.seconds for c in costs)),
-        count(_middle(run.images_seen for run in runs)),
+        duration(time[0] if time else None),
+        count(images[0] if images else None),
         count(_middle(c.images_per_second for c in costs)),
         memory(_middle(c.peak_memory_mib for c in costs)),
     ]
-    return [tag("td", text, class_="n group" if i == 0 else "n") for i, text in enumerate(shown)]
+    all_: list[str] = ["", "", "", ""]
+    if searched.paid(records, label) is not None and images:
+        all_[1] = f"{count(images[1])} by all candidates"
+        all_[0] = f"{duration(time[1])} for all candidates" if time else ""
+    return [
+        tag("td", text, tag("small", more) if more else None, class_="n group" if i == 0 else "n")
+        for i, (text, more) in enumerate(zip(shown, all_, strict=True))
+    ]
 
 
 def _refused(records: Records, key: Key) -> bool:
@@ -110,10 +123,18 @@ def columns(records: Records) -> list[Key]:
     return keys
 
 
-def _column(records: Records, key: Key) -> str:
+def column(records: Records, key: Key) -> str:
+    """The name of a column; of several FARs that no loss can be measured at one name stands for all."""
     below = any(k[:3] == key[:3] and (k.at or 0.0) < (key.at or 0.0) for k in records.keys)
     name = metric(key).replace("FAR ", "FAR\u00a0")
     return f"{name} and below" if below and key.metric != "rank" and _refused(records, key) else name
+
+
+def _unbroken(name: str) -> list[Child]:
+    """The name of a column whose FAR is not broken at its minus sign."""
+    before, far, after = name.partition("FAR\u00a0")
+    exponent, space, rest = after.partition(" ")
+    return [before, tag("span", far + exponent, class_="far") if far else None, space + rest]
 
 
 def main_table(records: Records) -> Safe:
@@ -140,7 +161,7 @@ def main_table(records: Records) -> Safe:
     costs = tag("th", "Cost of one run", tag("small", "median over seeds"), scope="colgroup", colspan=4, class_="group")
     names = [
         tag(
-            "th", _column(records, k),
+            "th", _unbroken(column(records, k)),
             tag("small", "diagnostic") if k.metric in answer.DIAGNOSTIC else None,
             tag("small", "ranks") if k == key else None, scope="col", class_="n group" if k in first else "n",
         )
@@ -155,7 +176,7 @@ def main_table(records: Records) -> Safe:
         row(
             tag("th", label, scope="row"),
             difference(rows.get(label), gap, records, label),
-            tag("td", status(records, label)),
+            tag("td", status(records, label), _paid(records, label)),
             *[
                 measure(answer_or_refusal(records, label, k), decimals[k], absent(records, label), group=k in first)
                 for k in keys
@@ -190,7 +211,7 @@ def all_results(records: Records) -> list[Child]:
     parts: list[Child] = []
     for here in dict.fromkeys(k[:2] for k in records.keys):
         keys = [k for k in columns(records) if k[:2] == here]
-        names = {k: _column(records, k) for k in keys}
+        names = {k: column(records, k) for k in keys}
         parts.append(tag("h3", place(keys[0])))
         cells = [records.summaries[x, k] for k in keys for x in records.labels if (x, k) in records.summaries]
         if cells:
@@ -230,14 +251,10 @@ def _support(cell: Cell) -> list[Safe]:
     return [tag("td", text, class_="n") for text in (attained, count(cell.pairs), count(cell.effective))]
 
 
-def _numeric(*names: str) -> list[Safe]:
-    return [tag("th", name, scope="col", class_="n") for name in names]
-
-
 def _summaries(cells: list[Cell], names: dict[Key, str], name: str) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
     header = head(
-        "Measure", "Loss", *_numeric("Mean", "95 % interval", "Spread", "Seeds", "Attained FAR", "Pairs", "Effective n")
+        "Measure", "Loss", *numeric("Mean", "95 % interval", "Spread", "Seeds", "Attained FAR", "Pairs", "Effective n")
     )
     body = []
     before = None
@@ -259,9 +276,7 @@ def _summaries(cells: list[Cell], names: dict[Key, str], name: str) -> Safe:
 
 def _seeds(cells: list[Cell], names: dict[Key, str]) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
-    header = head(
-        "Measure", "Loss", *_numeric("Seed", "Value", "95 % interval", "Attained FAR", "Pairs", "Effective n")
-    )
+    header = head("Measure", "Loss", *numeric("Seed", "Value", "95 % interval", "Attained FAR", "Pairs", "Effective n"))
     body = [
         row(
             names[c.key], c.label, tag("td", "–" if c.seed is None else str(c.seed), class_="n"),
@@ -274,7 +289,7 @@ def _seeds(cells: list[Cell], names: dict[Key, str]) -> Safe:
 
 def _gaps(rows: list[Difference], names: dict[Key, str]) -> Safe:
     header = head(
-        "Measure", "Loss", "Against", *_numeric("Difference", "95 % interval", "p", "p (Holm)", "Seeds"), "Verdict"
+        "Measure", "Loss", "Against", *numeric("Difference", "95 % interval", "p", "p (Holm)", "Seeds"), "Verdict"
     )
     body = []
     for d in rows:
@@ -289,47 +304,3 @@ def _gaps(rows: list[Difference], names: dict[Key, str]) -> Safe:
             )
         )  # fmt: skip
     return table(header, body, name="Differences to the baseline")
-
-
-def failures(records: Records) -> list[Child]:
-    """Refused files with reasons and counts; runs that stopped, with reason; runs that are missing."""
-    parts: list[Child] = []
-    bad = [run for run in records.runs.values() if run.status != "finished"]
-    if bad:
-        header = head("Loss", *_numeric("Seed"), "What happened", *_numeric("Epochs done"), "Reason")
-        body = [
-            row(
-                r.label, tag("td", str(r.seed), class_="n"), r.status, tag("td", count(r.epochs_done), class_="n"),
-                tag("td", r.reason or "no reason recorded", class_="wrap"),
-            )
-            for r in bad
-        ]  # fmt: skip
-        parts += [tag("h3", "Runs that did not finish"), table(header, body, name="Runs that did not finish")]
-    else:
-        parts.append(tag("p", "No run diverged, collapsed or failed." if records.runs else "No run has been recorded."))
-    if records.missing:
-        parts.append(tag("h3", "Runs that are missing"))
-        parts.append(tag("p", answer.missing(records)))
-        waiting = Counter(label for label, _ in records.missing)
-        parts.append(tag("ul", [tag("li", f"{label}: {plural(n, 'run')}") for label, n in waiting.items()]))
-    reasons = [(data, reason, n) for data in records.data for reason, n in data.reasons.items() if n]
-    if reasons:
-        header = head("Role", "Data", *_numeric("Files"), "Reason")
-        body = [
-            row(d.role, d.name, tag("td", count(n), class_="n"), tag("td", reason, class_="wrap"))
-            for d, reason, n in reasons
-        ]
-        parts += [tag("h3", "Files that were refused"), table(header, body, name="Files that were refused")]
-        files = [(d.role, *f[:2]) for d in records.data for f in d.refused_files if len(f) > 1]
-        if files:
-            header = head("Role", "File", "Reason")
-            body = [row(role, tag("td", f, class_="wrap"), tag("td", why, class_="wrap")) for role, f, why in files]
-            listing = table(header, body, name="Names of refused files")
-            parts.append(tag("details", tag("summary", f"Names of {plural(len(files), 'file')}"), listing))
-    elif records.data:
-        refused = sum(data.refused for data in records.data)
-        parts.append(tag("p", f"{plural(refused, 'file')} refused." if refused else "No file was refused."))
-    if records.unknown:
-        named = ", ".join(f"{kind} ({n})" for kind, n in sorted(records.unknown.items()))
-        parts.append(tag("p", f"Records of a kind that this page does not show: {named}."))
-    return parts

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from math import floor, log10
 
-from faceloss.report.records import Key
+from faceloss.report.kinds import Key
 
 MINUS = "\u2212"
 

@@ -5,7 +5,7 @@ SHA-256, and is replaced in one rename. Until that rename the old checkpoint is 
 which none is.
 
 One process writes one file. Several write one each into a folder, through ``torch.distributed.checkpoint``: rows of the
-classes that a process holds are in its file, with their place among all, and what all have alike is in one of them.
+classes that a process holds are in its file, with their place among all, and all else is in that of process 0.
 Either is read by any number of processes.
 """
 
@@ -112,7 +112,9 @@ def _save_parts(folder: Path, name: str, tensors: dict[str, Tensor], held: Held 
 
     place = folder / ranks.alone(lambda: f"{name}-{secrets.token_hex(6)}")
     parts = {key: _part(key, value.shape, held) for key, value in tensors.items()}
-    whole = {key: _spread(value, part, ranks) if (part := parts[key]) else value for key, value in tensors.items()}
+    whole = {key: _spread(tensors[key], part, ranks) for key, part in parts.items() if part}
+    if ranks.rank == 0:  # else torch takes each of these from whichever process has the least to write
+        whole |= {key: value for key, value in tensors.items() if not parts[key]}
     try:
         save_parts(whole, storage_writer=HuggingFaceStorageWriter(str(place), save_distributed=True))
     except CheckpointException as failed:

@@ -55,7 +55,7 @@ class Epochs(Protocol):
 
 def to_input(pixels: Pixels, device: torch.device) -> Tensor:
     """uint8 RGB [B,H,W,3] -> float32 [B,3,H,W] in [-1,1], channels last in memory: (value - 127.5) / 127.5."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels))
+    images = torch.from_numpy(np.require(pixels, requirements=("C", "W")))  # faces are read-only
     if device.type == "cuda":  # from pinned memory the copy runs beside the computation
         images = images.pin_memory().to(device, non_blocking=True)
     return images.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
@@ -99,18 +99,19 @@ def train(
     *,
     seed: int,
     save: Callable[[State], None],
-    course: Course = constant,
+    courses: Callable[[int], Course] = lambda epoch: constant,
+    until: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     observe: Callable[[State], dict[str, float]] = lambda state: {},
     show: Callable[[State, int, dict[str, float]], None] = lambda state, total, now: None,
     ranks: Ranks = ONE,
 ) -> None:
-    """Train ``state`` from where it stands to the end of the recipe.
+    """Train ``state`` from where it stands to the end of the recipe, or to step ``until``.
 
     Args:
         epochs: hands out the batches of an epoch and their augmented images; the next batch's are prepared by a
             second thread during a step, where a core is free for it, which changes no result.
-        course: tells from the share of the steps done what hyperparameters of the loss are.
+        courses: of an epoch, the course that tells from the share of all steps done what the hyperparameters are.
         save: keeps the state; called after every epoch and every ``recipe.checkpoint_seconds`` inside one.
         stop: asked after each step; True saves the state and raises :class:`Stopped`.
         observe: measures the network after an epoch, e.g. on the validation identities; goes into the history.
@@ -131,7 +132,9 @@ def train(
     threads = data_threads(device.type, recipe.threads * ranks.neighbors)
     saved = time.monotonic()
     for epoch in range(state.epoch, recipe.epochs):
-        batches = epochs.batches(epoch)
+        batches, course = epochs.batches(epoch), courses(epoch)
+        if state.step == until and state.batch < len(batches):
+            return  # at the end of all its batches an epoch is still to be closed
         total = len(batches) * recipe.epochs
         state.net.train()
         state.loss.train()
@@ -177,11 +180,14 @@ def train(
                 state.cpu_seconds += time.process_time() - started[1]
                 show(state, total, {**statistics, "images_per_second": len(index) / max(elapsed, 1e-9)})
                 halt, due = ranks.any(stop(), time.monotonic() - saved > recipe.checkpoint_seconds)
-                if halt or due:
+                arrived = state.step == until and state.batch < len(batches)  # the end of an epoch is saved below
+                if halt or due or arrived:
                     save(state)
                     saved = time.monotonic()
                 if halt:
                     raise Stopped
+                if arrived:
+                    return
                 started = time.perf_counter(), time.process_time()
 
         means = {name: value / count for name, (value, count) in state.totals.items()}

@@ -122,6 +122,11 @@ class Ranks:
         self.turn += 1
         return [answer if rank == self.rank else self.hear(f"{key}{rank}", rank) for rank in range(self.size)]
 
+    def heard(self) -> bool:
+        """Whether process 0 has told what the others wait for next."""
+        with answering():
+            return bool(self.store.check([f"turn {self.turn} of 0"]))
+
     def leave(self, exit_code: int, *, hosting: bool) -> None:
         """Tell those who wait for this process, now or later, that it ends; who hosts the store sees the others off."""
         with suppress(Lost), answering():

@@ -19,7 +19,7 @@ from faceloss.compare.engines.session import (
 )
 from faceloss.compare.engines.work import Outcome
 from faceloss.compare.prepare import Bench
-from faceloss.compare.study import Run
+from faceloss.compare.study import Run, candidates
 from faceloss.errors import BadInput, CouldNotFinish
 
 LOSSES = 3  # workers that a run may cost in a row without getting further
@@ -50,7 +50,8 @@ def drive(
     """Have all of ``todo`` done by jobs that call :func:`faceloss.compare.engines.work.work`.
 
     A run whose worker is lost is submitted again and continues from its checkpoint, until it has cost ``LOSSES``
-    workers without getting further; the others go on even then.
+    workers without getting further; the others go on even then. Where more jobs may be submitted than runs are left,
+    they help with the candidates of runs that search.
 
     Args:
         submit: starts a job for each of some runs, given the token of the session.
@@ -62,7 +63,7 @@ def drive(
         BadInput: something is wrong with what a worker was given (the first such thing; the others were stopped).
         CouldNotFinish: stopped, full disk, a run given up; all is saved.
     """
-    waiting, running = deque(todo), dict[str, tuple[Run, Job]]()
+    waiting, running = deque(todo), dict[tuple[str, int], tuple[Run, Job]]()
     losses: dict[str, Losses] = {}
     given_up: list[str] = []
     asked: list[float] = []  # when a signal asked to stop
@@ -92,14 +93,21 @@ def drive(
                     runs = [waiting.popleft() for _ in range(min(len(waiting), at_once - len(running)))]
                     for run in runs:
                         (folder(run) / PROGRESS).unlink(missing_ok=True)
-                    running |= {run.id: (run, job) for run, job in zip(runs, submit(runs, token), strict=True)}
+                    running |= {_key(run): (run, job) for run, job in zip(runs, submit(runs, token), strict=True)}
+                if not waiting and not until and len(running) < at_once:
+                    helpers = _helpers([run for run, _ in running.values()], at_once - len(running), losses)
+                    running |= {_key(run): (run, job) for run, job in zip(helpers, submit(helpers, token), strict=True)}
                 for run, job in list(running.values()):
                     outcome = ask(job)
                     if outcome is None:
-                        if facts := read_progress(folder(run), token):
+                        if not run.helper and (facts := read_progress(folder(run), token)):
                             board.show(run, facts)
                         continue
-                    del running[run.id]
+                    del running[_key(run)]
+                    if run.helper and (outcome.kind in ("done", "stopped", "lost") or until):
+                        if outcome.kind == "lost":
+                            losses[f"help {run.id}"] = _count(losses.get(f"help {run.id}"), 0)
+                        continue
                     if outcome.kind == "done" and not _arrived(folder(run)):
                         wrong = wrong or Outcome(
                             "could not finish",
@@ -135,6 +143,23 @@ def drive(
             f"lost {LOSSES} workers in a row without getting further: {', '.join(given_up)}; perhaps memory ran out "
             f"(fewer --workers, or more memory for each). All else is done; continue with: faceloss resume {out}"
         )
+
+
+def _key(run: Run) -> tuple[str, int]:
+    return run.id, run.helper
+
+
+def _helpers(running: list[Run], room: int, losses: dict[str, Losses]) -> list[Run]:
+    """Up to ``room`` helpers for runs that search, as many to a run as leave each a candidate."""
+    found: list[Run] = []
+    taken = {_key(run) for run in running}
+    for number in range(1, room + 1):
+        for run in running:
+            lost = losses.get(f"help {run.id}")
+            useful = not run.helper and number < candidates(run) and (lost is None or lost.times < LOSSES)
+            if useful and (run.id, number) not in taken and len(found) < room:
+                found.append(run._replace(helper=number))
+    return found
 
 
 def _arrived(folder: Path) -> bool:

@@ -25,7 +25,7 @@ def here(todo: list[Run], study: Study, bench: Bench, out: Path, board: Board, *
         for run in todo:
 
             def show(state: State, total: int, facts: dict[str, float], run: Run = run) -> None:
-                board.show(run, facts_of(state, total, study, facts))
+                board.show(run, facts_of(state, total, run, study, facts))
 
             folder = out / "runs" / run.folder
             try:

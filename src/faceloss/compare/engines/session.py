@@ -22,12 +22,14 @@ import torch
 
 from faceloss import __version__
 from faceloss.compare.prepare import Bench
-from faceloss.compare.study import Study
+from faceloss.compare.search import PLACE, read
+from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.train.state import State, resolve_device, resolve_precision
 
 SESSION, PROGRESS, NUMERICS = "session.json", "progress.json", "numerics.json"
+MANY = 10**12  # more than the steps of all candidates of an epoch
 
 
 def versions() -> dict[str, str]:
@@ -83,10 +85,10 @@ def same_faces(bench: Bench, digests: Sequence[str], study: Study, whose: str) -
         )
 
 
-def facts_of(state: State, total: int, study: Study, facts: dict[str, float]) -> dict[str, Any]:
+def facts_of(state: State, total: int, run: Run, study: Study, facts: dict[str, float]) -> dict[str, Any]:
     """What a board shows of a run: step, total number of steps, epoch, and the statistics ``facts`` of the step."""
     shown = ("accuracy", "target_angle", "images_per_second")
-    epoch = f"{state.epoch + 1}/{study.recipe.epochs}"
+    epoch = f"{state.epoch + 1}/{study.recipe.epochs * run.competitor.times}"
     return {"step": state.step, "total": total, "epoch": epoch, **{k: facts[k] for k in shown if k in facts}}
 
 
@@ -109,11 +111,16 @@ def read_progress(folder: Path, token: str) -> dict[str, Any] | None:
 
 
 def steps_saved(folder: Path) -> int:
-    """The number of steps in the checkpoint of the run in ``folder``; 0 where there is none."""
-    try:
-        return int(json.loads((folder / "checkpoint.json").read_bytes())["facts"]["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    """A number that grows with what is saved of the run in ``folder``: its steps, over all candidates of a search."""
+
+    def steps(file: Path) -> int:
+        try:
+            return int(json.loads(file.read_bytes())["facts"]["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    files = [folder / "checkpoint.json", *folder.glob(f"{PLACE}/*/*/checkpoint.json")]
+    return MANY * len(read(folder)["epochs"]) + sum(steps(file) for file in files)
 
 
 def same_numerics(study: Study, out: Path) -> None:

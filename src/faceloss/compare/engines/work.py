@@ -20,11 +20,11 @@ from faceloss.compare.engines.session import (
     versions,
     write_progress,
 )
-from faceloss.compare.lock import InUse
 from faceloss.compare.prepare import Bench, prepare
-from faceloss.compare.run import execute
+from faceloss.compare.run import execute, help_with
 from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish, FacelossError
+from faceloss.lock import InUse
 from faceloss.train.loop import Stopped
 from faceloss.train.state import State
 
@@ -88,7 +88,7 @@ def _work(run: Run, out: Path, token: str, stop: Callable[[], bool]) -> Outcome:
         nonlocal told
         if time.monotonic() - told > EVERY:
             told = time.monotonic()
-            write_progress(folder, token, facts_of(state, total, study, facts))
+            write_progress(folder, token, facts_of(state, total, run, study, facts))
 
     def ask() -> bool:
         nonlocal looked, over
@@ -100,6 +100,11 @@ def _work(run: Run, out: Path, token: str, stop: Callable[[], bool]) -> Outcome:
 
     if ask():
         return Outcome("stopped")
+    if run.helper:
+        try:
+            return Outcome("done", help_with(run, study, bench, folder, stop=ask))
+        except Stopped:
+            return Outcome("stopped")
     try:
         ended = execute(run, study, bench, folder, stop=ask, show=show)
     except Stopped:

@@ -37,14 +37,14 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= until:
                     raise InUse(
-                        f"{folder} is in use by another process; wait for it or stop it, or choose another --out."
+                        f"{folder} is in use by another process; wait for it or stop it, or choose another folder."
                     ) from None
                 time.sleep(0.1)
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                     raise
                 raise CouldNotFinish(
-                    f"{folder} is on a file system without locks ({error.strerror}); choose an --out on another, or "
+                    f"{folder} is on a file system without locks ({error.strerror}); choose a folder on another, or "
                     "have it mounted with them (Lustre: -o flock)."
                 ) from error
         yield

@@ -1,0 +1,31 @@
+"""The options of ``compare`` and ``train`` that say what to train on, and how."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``command`` with --data, --images, --epochs, --budget and --set."""
+    for option in (
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Change the recipe, e.g. --set learning_rate=0.05 --set net=iresnet18 --set augment.shift=0.",
+        ),
+        click.option("--budget", help="Instead of --epochs: images that each run may see, e.g. 200000 or 200k."),
+        click.option("--epochs", type=click.IntRange(1), help="Passes over the training images."),
+        click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to."),
+        click.option(
+            "--data",
+            required=True,
+            help="Faces to train on: builtin, a folder with one sub-folder per identity, "
+            "the same as a .tar, or a .csv with columns file, identity (optional: split, group).",
+        ),
+    ):
+        command = option(command)
+    return command

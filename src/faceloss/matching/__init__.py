@@ -1,0 +1,1 @@
+"""Every pair, exactly, at a fraction of the products' price."""
