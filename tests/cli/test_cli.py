@@ -143,6 +143,16 @@ def test_evaluate_a_file(faceloss: Cli, tmp_path: Path) -> None:
     assert found["tar", 0.01]["low"] < found["tar", 0.01]["value"] < found["tar", 0.01]["high"]
     plain = faceloss("evaluate", file)
     assert "not measurable" in plain.stdout
+    few = faceloss("evaluate", file, "--far", "0.01", "--json")
+    rows = [json.loads(line) for line in few.stdout.splitlines()]
+    there = {(row["metric"], row["at"]): row for row in rows if row["status"] == "measured"}
+    assert {metric for metric, _ in there} == {"tar", "rank"}
+    assert {at for metric, at in there if metric == "tar"} == {0.01}
+    assert there["tar", 0.01]["value"] == found["tar", 0.01]["value"]
+    assert there["tar", 0.01]["attained"] == found["tar", 0.01]["attained"]
+    refused = faceloss("evaluate", file, "--far", "1e-9")
+    assert refused.returncode == 2
+    assert "30 expected errors" in refused.stderr
 
 
 def test_evaluate_refuses_what_is_not_such_a_file(faceloss: Cli, tmp_path: Path) -> None:

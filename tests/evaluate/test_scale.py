@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from faceloss.errors import BadInput
-from faceloss.evaluate import judge_matrix, judge_rank, matrix, metrics, scale
+from faceloss.evaluate import judge_matrix, judge_rank, matrix, metrics, scale, stream
 from faceloss.evaluate.metrics import NotMeasurable
+from faceloss.evaluate.verification import verify_pairs
 
 
 def unit(embeddings):
@@ -53,6 +54,12 @@ def test_the_threshold_is_that_of_brute_force(faces):
         assert point.threshold == np.nextafter(np.sort(x)[-k - 1], np.float32(np.inf))
         assert point.attained == np.mean(x >= point.threshold)
         assert point.value == np.mean(g >= point.threshold)
+    listed = verify_pairs(scores[a, b].astype(np.float64), same, labels[a], labels[b], 250)
+    points = {point.far: point for point in scale.verify(e, labels, 250, fars=[1e-2, 1e-3]).points}
+    assert set(points) == {1e-2, 1e-3}
+    for theirs in listed.points:
+        if theirs.far in points:
+            assert points[theirs.far].influence == pytest.approx(theirs.influence, rel=1e-6, abs=1e-12)
 
 
 def test_large_sets_are_screened_by_themselves(faces, monkeypatch):
@@ -86,6 +93,23 @@ def test_ranks_of_large_sets(faces, monkeypatch):
     assert seen[-1] == ("ranks", True)
 
 
+def test_best_of_large_galleries(faces, monkeypatch):
+    e, labels = faces
+    probes, gallery = slice(0, 300), slice(300, None)
+    ends = [10, 10, 200, len(e) - 300]
+    plain = stream.best(e[probes], labels[probes], e[gallery], labels[gallery], ends, None)
+    monkeypatch.setattr(scale, "RANKED", 0)
+    monkeypatch.setattr(stream, "best", None)  # would fail
+    found = scale.best(e[probes], labels[probes], e[gallery], labels[gallery], ends, None)
+    for ours, theirs in zip(found, plain, strict=True):
+        assert (np.isinf(ours) == np.isinf(theirs)).all()
+        seen = ~np.isinf(theirs)
+        assert ours[seen] == pytest.approx(theirs[seen], abs=3e-7)
+    assert np.isinf(found[0][:, 0]).any()
+    assert not np.isinf(found[0][:, -1]).all()
+    assert (found[1][:, 2] > found[1][:, 0]).any()
+
+
 def test_copies_are_remarked(faces):
     e, labels = faces
     e = e.copy()
@@ -105,5 +129,15 @@ def test_refusals(faces):
         judge_matrix(e, labels, fars=[1e-3, 0])
     with pytest.raises(NotMeasurable, match=r"FAR 1e-07 needs 300,000,000 impostor pairs"):
         judge_matrix(e, labels, fars=[1e-8, 1e-7])
+    names = np.array([f"person {label}" for label in labels])
+    names[7] = ""
+    with pytest.raises(BadInput, match=r"1 of .* identities are empty"):
+        judge_matrix(e, names)
+    for bad, sentence in ((np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "zero vectors")):
+        broken = e.copy()
+        broken[3] = bad
+        for judge in (judge_matrix, judge_rank):
+            with pytest.raises(BadInput, match=sentence):
+                judge(broken, labels)
     with pytest.raises(NotMeasurable, match="0 genuine"):
         scale.verify_largest(e, np.arange(len(e)), len(e), [1e-3])

@@ -102,6 +102,16 @@ def test_tops_keep_ties_out():
     assert (other.bar, other.proven) == (found.bar, True)
 
 
+def test_a_bar_that_was_proven_elsewhere_stays():
+    tops = pairs.Tops(1)
+    number = torch.arange(3)
+    tops.add(torch.tensor([0.3, 0.4, 0.5]), number, number)
+    none = np.empty(0, np.int64)
+    tops.merge(pairs.Found(0.9, True, np.empty(0, np.float32), none, none))
+    found = tops.found()
+    assert (found.bar, found.proven, len(found.scores)) == (0.9, True, 0)
+
+
 def test_too_many_are_refused(make_set):
     e, labels = make_set("generic", 20, 8)
     with pytest.raises(BadInput, match="150 impostor"):

@@ -100,3 +100,14 @@ def test_rates_are_measured():
     assert set(found) <= set(screen.KINDS)
     assert all(1e-13 < seconds < 1e-4 for seconds in found.values())
     assert screen.fastest(64) in found
+
+
+def test_shorter_numbers_inside_products_widen_the_bound():
+    plain = screen.rounding("float32", 512)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert screen.rounding("float32", 512) > plain + 0.01
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert screen.rounding("int8", 512) < plain < 1e-4

@@ -25,8 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 from faceloss.errors import BadInput
 from faceloss.evaluate.cells import Judged, Measured, Progress, Unit, cell, codes, missing, unit
 from faceloss.evaluate.metrics import EXPECTED_ERRORS, Ints, allowed_errors, far_threshold, measurable
+from faceloss.evaluate.scale import best
 from faceloss.evaluate.statistics import sums
-from faceloss.evaluate.stream import COLUMNS, ROWS, Scores, above, best, largest
+from faceloss.evaluate.stream import COLUMNS, ROWS, Scores, above, largest
 from faceloss.evaluate.verification import slope
 
 SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)

@@ -24,8 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from faceloss.errors import BadInput
 from faceloss.evaluate.cells import Judged, Measured, Progress, Unit, cell, codes, missing, unit
 from faceloss.evaluate.metrics import EXPECTED_ERRORS, Floats, Ints, far_threshold, measurable
+from faceloss.evaluate.scale import best
 from faceloss.evaluate.statistics import sums
-from faceloss.evaluate.stream import best
 from faceloss.evaluate.verification import slope
 
 FPIRS = (0.001, 0.01, 0.1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceloss.errors import BadInput
+from faceloss.evaluate import stream
 from faceloss.evaluate.matrix import matrix_dyads, verify_matrix
 from faceloss.evaluate.metrics import (
     EXPECTED_ERRORS,
@@ -48,6 +49,31 @@ def ranks(e: Scores, code: Ints, progress: Progress | None = None, workers: int 
     from faceloss.matching.ranks import leave_one_out
 
     return leave_one_out(e, code, workers=min(workers, 1 + products // ALONE), progress=progress)
+
+
+def best(
+    probes: Scores,
+    probe_code: Ints,
+    gallery: Scores,
+    gallery_code: Ints,
+    ends: Sequence[int],
+    progress: Progress | None,
+) -> tuple[Scores, Scores]:
+    """``stream.best``, for any number of probes and gallery rows, all of unit length."""
+    if not ends or len(probes) * ends[-1] <= RANKED:
+        return stream.best(probes, probe_code, gallery, gallery_code, ends, progress)
+    from faceloss.matching.nearest import nearest
+    from faceloss.matching.ranks import best_mates
+
+    mate = np.full((len(probes), len(ends)), -np.inf, dtype=np.float32)
+    other = mate.copy()
+    for k, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        if begin < end:
+            rows, labels = gallery[begin:end], gallery_code[begin:end]
+            mate[:, k] = best_mates(probes, probe_code, rows, labels)
+            found = nearest(probes, rows, 1, probe_labels=probe_code, other_labels=labels, progress=progress)
+            other[:, k] = found.scores[:, 0]
+    return np.maximum.accumulate(mate, axis=1), np.maximum.accumulate(other, axis=1)
 
 
 def verify(

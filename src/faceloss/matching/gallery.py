@@ -55,9 +55,9 @@ class Gallery:
         cuts = sorted({*range(0, len(self), CHUNK), *(edge for edge in edges if 0 < edge < len(self)), len(self)})
         return list(itertools.pairwise(cuts))
 
-    def unit(self, start: int, stop: int) -> Tensor:
-        """[stop - start, D] float32 of length 1."""
-        return (checked if self.normalized else unit)(self.vectors[start:stop], "gallery vectors")
+    def unit(self, rows: slice | Tensor) -> Tensor:
+        """[.,D] float32 of length 1."""
+        return (checked if self.normalized else unit)(self.vectors[rows], "gallery vectors")
 
     def scaled(self, kind: str) -> tuple[float, bool]:
         """The scale of int8 values, and whether they are turned."""
@@ -72,13 +72,14 @@ class Gallery:
         """The vectors from ``start`` to ``stop``; ``origin`` counts from ``start``."""
         if self.prepared is not None and kind == "int8" and start % GROUP == 0:
             part = self.prepared.part(slice(start, stop + -stop % GROUP))
-            origin = torch.arange(len(part.values))
-            return Screened(part, torch.where(origin < stop - start, origin, -1), self.vectors[start:stop], True)
-        rows = self.vectors[start:stop] if self.normalized else self.unit(start, stop)
+            origin = torch.arange(len(part.values), device=device)
+            origin = torch.where(origin < stop - start, origin, -1)
+            return Screened(part.to(device), origin, self.vectors[start:stop].to(device), True)
+        rows = self.vectors[start:stop] if self.normalized else self.unit(slice(start, stop))
         made = screened(kind, rows.to(device), scaled, sort=False)
         size = made.side.size[made.origin >= 0]
         if not bool(((size > 0) & torch.isfinite(size)).all()):
-            self.unit(start, stop)  # says what is wrong
+            self.unit(slice(start, stop))  # says what is wrong
         return made
 
 

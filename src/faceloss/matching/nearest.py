@@ -69,8 +69,9 @@ def search_chunk(arrays: Arrays, task: Task) -> tuple[NDArray[np.int64], NDArray
     theirs = opened(arrays, task.source).chunk(
         task.start, task.stop, task.facts[0], task.scaled, probes.vectors.device.type
     )
-    labels = (
-        arrays["labels"][task.start : task.stop] if "labels" in arrays else torch.zeros(1).expand(len(theirs.origin))
+    named = "labels" in arrays
+    whose_all = (
+        arrays["labels"][task.start : task.stop] if named else torch.zeros(len(theirs.vectors), device=mine.device)
     )
     bar = torch.from_numpy(task.bar).to(mine.device)
     found = []
@@ -82,7 +83,7 @@ def search_chunk(arrays: Arrays, task: Task) -> tuple[NDArray[np.int64], NDArray
         out = None
         for start in range(0, len(theirs.origin), COLUMNS):
             right = theirs.part(slice(start, start + COLUMNS))
-            who = torch.where(right.origin >= 0, labels[right.origin], -2)
+            who = torch.where(right.origin >= 0, whose_all[right.origin], -2)
 
             def other(
                 row: Tensor, column: Tensor, who: Tensor = who, whom: Tensor = whom, real: Tensor = real

@@ -26,10 +26,10 @@ from faceloss.matching.workers import Arrays, each, flat, whole
 Progress = Callable[[str, int, int], None]
 
 ROWS, COLUMNS = 512, 4096
-MATES = 2**20  # pairs of mates at a time
+MATES = 2**14  # pairs of mates at a time
 
 
-def mate_scores(probes: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor, itself: bool) -> Tensor:
+def mate_scores(probes: Tensor, labels: Tensor, others: Gallery, other_labels: Tensor, itself: bool) -> Tensor:
     """[P] float32: the largest score of each probe with an image of the same label, -inf where there is none.
 
     ``itself``: the probes are the others, and no image is its own mate."""
@@ -52,9 +52,22 @@ def mate_scores(probes: Tensor, labels: Tensor, others: Tensor, other_labels: Te
         column = order[low[row] + step]
         if itself:
             row, column = row[row != column], column[row != column]
-        best.scatter_reduce_(0, row, pair_scores(probes, row, others, column), "amax")
+        if len(row):
+            mates = others.unit(column.to(others.vectors.device)).to(probes.device)  # of a file only these are read
+            each_mate = torch.arange(len(row), device=probes.device)
+            best.scatter_reduce_(0, row, pair_scores(probes, row, mates, each_mate), "amax")
         start = stop
     return best
+
+
+def best_mates(
+    probes: ArrayLike, probe_labels: ArrayLike, others: ArrayLike | Gallery, other_labels: ArrayLike
+) -> NDArray[np.float32]:
+    """[P] the largest score of each probe with a vector of its label, -inf where there is none."""
+    x, source = unit(probes, "probes"), gallery(others)
+    _same_dim(x, source)
+    mine, theirs = whose(probe_labels, len(x), "probe labels"), whose(other_labels, len(source))
+    return mate_scores(x, mine, source, theirs, itself=False).numpy()
 
 
 def ahead(left: Screened, right: Screened, bar: Tensor, other: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -207,7 +220,7 @@ def ranks(
     x, source = unit(probes, "probes").to(device), gallery(others)
     _same_dim(x, source)
     mine, theirs = whose(probe_labels, len(x), "probe labels").to(device), whose(other_labels, len(source)).to(device)
-    best = mate_scores(x, mine, source.unit(0, len(source)).to(device), theirs, itself=False)
+    best = mate_scores(x, mine, source, theirs, itself=False)
     bar = torch.where(torch.isinf(best), torch.inf, best)
     counts = count_ahead(x, bar, mine, source, theirs, screen=screen, workers=workers, progress=progress)
     return np.where(np.isinf(best.cpu().numpy()), 0, 1 + counts[:, -1])
@@ -226,11 +239,10 @@ def leave_one_out(
     unit length."""
     x = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(device)
     mine = whose(labels, len(x)).to(device)
-    best = mate_scores(x, mine, x, mine, itself=True)
+    source = gallery(x, normalized=True)
+    best = mate_scores(x, mine, source, mine, itself=True)
     bar = torch.where(torch.isinf(best), torch.inf, best)
-    counts = count_ahead(
-        x, bar, mine, gallery(x, normalized=True), mine, screen=screen, workers=workers, progress=progress
-    )
+    counts = count_ahead(x, bar, mine, source, mine, screen=screen, workers=workers, progress=progress)
     return np.where(np.isinf(best.cpu().numpy()), 0, 1 + counts[:, -1])
 
 

@@ -46,6 +46,12 @@ class Side(NamedTuple):
             values=self.values[rows], size=self.size[rows], length=self.length[rows], residual=self.residual[rows]
         )
 
+    def to(self, device: str) -> "Side":
+        values, size, length, residual = (
+            part.to(device) for part in (self.values, self.size, self.length, self.residual)
+        )
+        return self._replace(values=values, size=size, length=length, residual=residual)
+
     def block(self, right: "Side") -> Tensor:
         """Room for a product with ``right``."""
         dtype = torch.int32 if self.kind == "int8" else self.values.dtype
@@ -176,7 +182,7 @@ def screened(kind: str, vectors: Tensor, scaled: tuple[float, bool] | None = Non
 
 def product(left: Side, right: Side, out: Tensor | None = None) -> Tensor:
     """[n,m] of the values of both sides; int32 where they are int8. ``out`` is used where it fits."""
-    x, y = left.values, right.values.to(left.values.device)
+    x, y = left.values, right.values
     shape = (len(x), len(y))
     if left.kind == "float64":
         return x.double() @ y.double().T
