@@ -166,12 +166,12 @@ def test_validation_and_a_test_of_ones_own(
 
 def test_a_loss_file_of_ones_own(here: Here, toy_faces: Path, tmp_path: Path) -> None:
     file = Path(__file__).parents[1] / "mine.py"
-    words = ["--loss", f"{file}(m=0.2)", "--budget", "128", "--out", tmp_path / "mine"]
+    words = ["--loss", f"{file}(m=0.2)", "--budget", "256", "--out", tmp_path / "mine"]
     code, _, err = here("train", "--data", toy_faces, *SMALL[2:], *words)
     assert code == 0, err
     (study,) = rows(tmp_path / "mine", "study")
     assert "--loss 'mine.py(m=0.2)'" in str(study["command"])
-    assert study["epochs"] == 1  # a budget of 128 images is once all of them
+    assert study["epochs"] == 2  # a budget of 256 images is twice all of them
     assert rows(tmp_path / "mine", "run")[0]["hyperparameters"] == {"m": 0.2}
 
 
@@ -234,6 +234,8 @@ def test_a_model_has_the_embeddings_that_were_judged(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, want, atol=1e-6)
     with pytest.raises(BadInput, match=r"Crops must be uint8 \[N, 32, 32, 3\]; given uint8 \[6, 16, 32, 3\]"):
         load(tmp_path)(pixels[:, ::2])
+    with pytest.raises(BadInput, match=r"Crops must be uint8 .* given float64"):
+        load(tmp_path)(pixels / 255)
     facts["projection"] = facts["projection"] | {"does": "something else"}
     checkpoint.save(tmp_path, "model", tensors, facts)
     with pytest.raises(BadInput, match="which only the code of that loss can apply"):

@@ -1,10 +1,15 @@
 """Groups and rankings on their way from runs to records."""
 
+import io
+import json
+
 import numpy as np
 import pytest
 
 from faceloss.compare.group_records import group_cell, group_rows
 from faceloss.compare.ranking import number_of, ranking_rows
+from faceloss.compare.records import Cell, assemble
+from faceloss.compare.study import Study
 from faceloss.evaluate import judge_groups
 from faceloss.evaluate.rows import group_record
 
@@ -122,3 +127,47 @@ def test_a_pair_list_is_ranked_by_its_accuracy():
         for metric, at in (("tar", 0.1), ("accuracy", None), ("auc", None))
     ]
     assert {r["metric"] for r in number_of("lfw", rows)} == {"accuracy"}
+
+
+def test_a_runs_folder_ends_in_records_of_all_kinds(tmp_path):
+    """Two tests, groups in each; from the files of the runs to the lines of records.jsonl."""
+    runs, vectors = runs_of(0.5)
+    labels = ["softmax", "equal", "biased"]
+    plan = [
+        {"run": f"{label}{seed}", "folder": f"{label}-{seed}", "label": label, "loss": label, "seed": seed}
+        for seed in range(3)
+        for label in labels
+    ]
+    study = Study(data="faces", losses=tuple(labels), seeds=3)
+    (tmp_path / "study.json").write_text(study.model_dump_json())
+    data = [{"kind": "data", "role": "train", "images": 9}]
+    (tmp_path / "plan.json").write_text(json.dumps({"data": data, "runs": plan}))
+    rng = np.random.default_rng(0)
+    for run in plan:
+        who = {key: run[key] for key in ("run", "label", "loss", "seed")}
+        key = (run["label"], run["seed"])
+        rows, influences = [{"kind": "run", **who, "status": "finished", "reason": ""}], dict(vectors[key])
+        rows += [{**who, **record} for record in runs[key]]
+        for test in ("t", "u"):
+            cell = Cell(test, "cross-matrix", "tar", 0.01)
+            rows.append({"kind": "result", **who, **cell._asdict(), "value": 0.5 + rng.normal(0, 0.01), "pairs": 500,
+                         "effective": 90.0, "status": "measured", "attained": 0.01})  # fmt: skip
+            influences[cell.name] = rng.normal(0, 1e-3, 160)
+        folder = tmp_path / "runs" / run["folder"]
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(rows))
+        (folder / "cost.json").write_text("{}")
+        file = io.BytesIO()
+        np.savez(file, **influences)
+        (folder / "influence.npz").write_bytes(file.getvalue())
+    found = [json.loads(line) for line in assemble(tmp_path).read_text().splitlines()]
+    kinds = {row["kind"] for row in found}
+    assert {"group", "group summary", "group difference", "ranking", "ranking pair", "difference"} <= kinds
+    west = next(r for r in found if r["kind"] == "group difference" and (r["label"], r["metric"], r["group"])
+                == ("biased", "fnmr", "west"))  # fmt: skip
+    assert west["verdict"] == "worse"
+    head = next(r for r in found if r["kind"] == "ranking")
+    assert [test["test"] for test in head["tests"]] == ["t", "u"]
+    for row in found:
+        if row["kind"] == "difference":  # two comparisons: half of the tests that ask for 5 % each
+            assert row["detectable"] > (row["high"] - row["low"]) / 2

@@ -268,3 +268,28 @@ def test_policies_are_named_as_people_say_them():
     for text, sentence in (("small", "is no size of a face"), ("3", "at least 12 pixels"), ("200%", "at most 100%")):
         with pytest.raises(BadInput, match=sentence):
             parse_smallest(text)
+
+
+def test_a_table_gives_identities_splits_and_groups(album, tmp_path):
+    (tmp_path / "lists").mkdir()
+    lines = ["file,identity,split,group", "../album/person0/0.png,zoe,train,x", "../album/person2/4.png,yan,test,y"]
+    (tmp_path / "lists" / "photos.csv").write_text("\n".join([*lines, "../album/none.png,yan,test,y"]))
+    done = prepare(tmp_path / "lists" / "photos.csv", tmp_path / "out")
+    assert done == (3, 2, 0, 1, 2, 2, {"no such file": 1})
+    faces = load_faces(tmp_path / "out", size=64)
+    assert list(zip(faces.files, faces.splits, faces.groups, strict=True)) == [
+        ("images/_/album/person0/0.png", "train", "x"),
+        ("images/_/album/person2/4.png", "test", "y"),
+    ]
+    assert faces.identities == ("yan", "zoe")
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith("..")]
+
+
+@pytest.mark.faults
+def test_crops_that_cannot_be_written_end_with_a_sentence(album, tmp_path):
+    (tmp_path / "out" / ".work").mkdir(parents=True)
+    (tmp_path / "out" / "images").write_text("in the way")
+    with pytest.raises(CouldNotFinish, match="could not be written"):
+        prepare(album, tmp_path / "out")
+    (tmp_path / "out" / "images").unlink()
+    assert prepare(album, tmp_path / "out").crops == 6

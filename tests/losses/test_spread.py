@@ -185,7 +185,7 @@ def test_a_process_without_classes_is_refused():
         share(5, 0, 4)
 
 
-@pytest.mark.parametrize(("rows", "dim", "size"), [(1000, 7, 3), (60, 1, 4), (33, 64, 2), (3, 2, 2)])
+@pytest.mark.parametrize(("rows", "dim", "size"), [(1000, 7, 3), (65, 3, 4), (33, 64, 2), (3, 2, 2)])
 def test_class_vectors_are_drawn_in_blocks_as_at_once(rows, dim, size, monkeypatch):
     """To the bit, with what is drawn after them; never more than two blocks are in memory."""
     draw, sizes = torch.randn, []

@@ -49,8 +49,9 @@ def hand_over(out: Path) -> tuple[Path, Path]:
     folder = out / "runs" / planned["folder"]
     record = next(row for row in json.loads((folder / "result.json").read_text()) if row["kind"] == "run")
     if record["status"] != "finished":
+        reason = record["reason"].partition(";")[0]  # without the files of the batch
         raise CouldNotFinish(
-            f"{record['label']} {record['status']} ({record['reason']}), so there is no model to hand over; train into "
+            f"{record['label']} {record['status']} ({reason}), so there is no model to hand over; train into "
             "another --out with other settings, e.g. a lower learning rate (--set learning_rate=...), a smaller margin "
             "or scale, or more epochs."
         )

@@ -100,7 +100,7 @@ def judge_input(
         return judge_protocol(protocol, given.arrays, progress, fars=fars, workers=workers)
     fitting = ["lfw"] if "pairs" in given.arrays else []
     fitting += ["cross-matrix", "rank"]
-    fitting += ["groups"] if "groups" in given.arrays else []
+    fitting += ["groups"] if np.unique(given.arrays.get("groups", "")).size > 1 else []
     parts = [
         judge_protocol(load_protocol(name), given.arrays, progress, fars=fars, workers=workers) for name in fitting
     ]

@@ -90,7 +90,7 @@ class Pairs(NamedTuple):
                 counts[:, k] += np.bincount(place[level > k], minlength=groups * groups)
             i, j, place = i[level > middle], j[level > middle], place[level > middle]
             for end in (self.subject[i], self.subject[j]):
-                touched += np.bincount(end * groups * groups + place, minlength=touched.size)
+                np.add.at(touched, end * groups * groups + place, 1.0)
             few += i.size
             if few <= DYADS:
                 a, b = np.minimum(self.subject[i], self.subject[j]), np.maximum(self.subject[i], self.subject[j])

@@ -1,12 +1,12 @@
 """MTCNN: a pyramid searched by a tiny network, candidates sifted by a small and a middle one; boxes and five landmarks.
 
-The cascade is the published one. For speed, and none of it changes which faces are sought:
+The cascade is the published one. What was done for speed:
 
 * a picture is first reduced so that the smallest face sought has 36 pixels (the last network sees 48), and each level
   of the pyramid is made from one at least twice its size instead of from the picture;
 * levels of pictures of one size go through the first network together, candidates of all pictures through the others;
-* within a level only peaks of the score over 3 x 3 cells are kept, which is what suppression at IoU 0.5 comes to for
-  boxes of one size; it takes one comparison of shifted maps instead of a sort;
+* within a level only peaks of the score over 3 x 3 cells are kept: for boxes of one size these are the neighbors that
+  suppression at IoU 0.5 looks at, and it takes one comparison of shifted maps instead of a sort;
 * candidates that overlap by IoU 0.6 are one before the last network, the slowest per candidate.
 
 Outside the picture is black, as in training. Source: see ``mtcnn_nets``.
