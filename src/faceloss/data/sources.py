@@ -3,6 +3,7 @@
     folder   FOLDER/identity/.../image.jpg           the sub-folder is the identity, anything below it is allowed
     tar      the same inside an uncompressed archive; read in place, nothing is ever extracted
     csv      columns file, identity (or id), and where known split, group
+    rec      InsightFace's train.rec (and train.idx), or the folder it is in
 
 Three conveniences for folders and archives: one common folder around everything is looked through; top-level folders
 that are all named train, val, validation or test are taken as splits; a folder with an ``index.csv`` is read by it.
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from faceloss.data.entries import Source, arrange, finish, is_hidden, is_image, read_file, shown
 from faceloss.data.faces import Refused
+from faceloss.data.records import open_records
 from faceloss.data.table import open_table
 from faceloss.data.tar import open_tar
 from faceloss.errors import BadInput
@@ -29,7 +31,10 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
     place = Path(path)
     if place.is_dir():
         return open_folder(place, flat=flat, every=every)
-    kinds = "give a folder with one sub-folder per identity, the same as a .tar, or a .csv with file and identity"
+    kinds = (
+        "give a folder with one sub-folder per identity, the same as a .tar, a .csv with file and identity, "
+        "or an InsightFace .rec"
+    )
     if not place.exists():
         raise BadInput(f"There is no {place}; {kinds}.")
     if not place.is_file():
@@ -39,17 +44,21 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
         return open_table(place, flat=flat)
     if ending == ".tar":
         return open_tar(place, flat=flat)
+    if ending == ".rec":
+        return open_records(place)
     if is_image(place.name):
         raise BadInput(f"{place} is a single image; {kinds}.")
-    if place.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".rec", ".7z")):
+    if place.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".7z")):
         raise BadInput(f"{place} is packed in a way that cannot be read in place; unpack it, then {kinds}.")
     raise BadInput(f"{place} is no set of faces; {kinds}.")
 
 
 def open_folder(root: Path, *, flat: bool = False, every: bool = False) -> Source:
-    """FOLDER/identity/image, or FOLDER/index.csv if there is one."""
+    """FOLDER/identity/image, or what FOLDER/index.csv or FOLDER/train.rec lists if there is one."""
     if (root / "index.csv").is_file():
         return open_table(root / "index.csv", flat=flat)
+    if (root / "train.rec").is_file():
+        return open_records(root / "train.rec")
     listed: list[tuple[Sequence[str], Callable[[], bytes]]] = []
     refused: list[Refused] = []
     seen: set[tuple[int, int]] = set()
