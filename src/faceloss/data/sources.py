@@ -4,6 +4,7 @@
     tar      the same inside an uncompressed archive; read in place, nothing is ever extracted
     csv      columns file, identity (or id), and where known split, group
     rec      InsightFace's train.rec (and train.idx), or the folder it is in
+    shards   archives of samples KEY.jpg with KEY.cls or KEY.json: one of them, {000..004}.tar, or the folder of all
 
 Three conveniences for folders and archives: one common folder around everything is looked through; top-level folders
 that are all named train, val, validation or test are taken as splits; a folder with an ``index.csv`` is read by it.
@@ -17,6 +18,7 @@ from pathlib import Path
 from faceloss.data.entries import Source, arrange, finish, is_hidden, is_image, read_file, shown
 from faceloss.data.faces import Refused
 from faceloss.data.records import open_records
+from faceloss.data.shards import expand, is_shard, open_shards
 from faceloss.data.table import open_table
 from faceloss.data.tar import open_tar
 from faceloss.errors import BadInput
@@ -33,8 +35,10 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
         return open_folder(place, flat=flat, every=every)
     kinds = (
         "give a folder with one sub-folder per identity, the same as a .tar, a .csv with file and identity, "
-        "or an InsightFace .rec"
+        "an InsightFace .rec, or WebDataset shards as {000..004}.tar"
     )
+    if not place.exists() and ".." in place.name and "{" in place.name:
+        return open_shards(expand(place), shown(place.resolve().parent.name))
     if not place.exists():
         raise BadInput(f"There is no {place}; {kinds}.")
     if not place.is_file():
@@ -43,7 +47,7 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
     if ending == ".csv":
         return open_table(place, flat=flat)
     if ending == ".tar":
-        return open_tar(place, flat=flat)
+        return open_shards([place], shown(place.stem)) if is_shard(place) else open_tar(place, flat=flat)
     if ending == ".rec":
         return open_records(place)
     if is_image(place.name):
@@ -89,6 +93,9 @@ def open_folder(root: Path, *, flat: bool = False, every: bool = False) -> Sourc
                 listed.append((below, partial(read_file, item.path)))
 
     walk(os.fspath(root), ())
+    shards = [] if listed else sorted(root.glob("*.tar"))
+    if shards and is_shard(shards[0]):
+        return open_shards(shards, shown(root.resolve().name))
     if not listed:
         raise BadInput(f"{root} holds no images; a folder of faces has one sub-folder of images per identity.")
     entries, misplaced = arrange(listed, str(root), flat=flat)
