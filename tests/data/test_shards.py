@@ -50,7 +50,9 @@ def test_shards_of_another_writer(tmp_path, png, picture):
     """Labels as numbers in ``.cls``, sub-folders in keys, several endings, no order among them."""
     pack(tmp_path / "a-08.tar", ("x/1.cls", b"10\n"), ("x/1.png", png(1)), ("2.png", png(2)), ("2.cls", b"2"))
     pack(tmp_path / "a-09.tar", ("2.seg.txt", b"-"), ("2.png", png(3)), ("2.json", b'{"label": 2, "split": "val"}'))
-    pack(tmp_path / "a-10.tar", ("7.json", b'{"identity": 10, "group": "g"}'), ("7.face.PNG", png(4)), ("8.png", png(5)))
+    pack(
+        tmp_path / "a-10.tar", ("7.json", b'{"identity": 10, "group": "g"}'), ("7.face.PNG", png(4)), ("8.png", png(5))
+    )
     faces = load_faces(tmp_path / "a-{08..10}.tar", size=32)
     assert faces.files == ("a-08/2.png", "a-08/x/1.png", "a-09/2.png", "a-10/7.face.png")
     assert [faces.identities[label] for label in faces.labels] == ["02", "10", "02", "10"]

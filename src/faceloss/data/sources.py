@@ -5,6 +5,7 @@
     csv      columns file, identity (or id), and where known split, group
     rec      InsightFace's train.rec (and train.idx), or the folder it is in
     shards   archives of samples KEY.jpg with KEY.cls or KEY.json: one of them, {000..004}.tar, or the folder of all
+    lmdb     a database of encoded images, with a list of keys and labels; see `faceloss.data.lmdb`
 
 Three conveniences for folders and archives: one common folder around everything is looked through; top-level folders
 that are all named train, val, validation or test are taken as splits; a folder with an ``index.csv`` is read by it.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from faceloss.data.entries import Source, arrange, finish, is_hidden, is_image, read_file, shown
 from faceloss.data.faces import Refused
+from faceloss.data.lmdb import is_lmdb, open_lmdb
 from faceloss.data.records import open_records
 from faceloss.data.shards import expand, is_shard, open_shards
 from faceloss.data.table import open_table
@@ -31,6 +33,8 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
     is hidden among the refused.
     """
     place = Path(path)
+    if is_lmdb(place) and place.exists():
+        return open_lmdb(place, flat=flat)
     if place.is_dir():
         return open_folder(place, flat=flat, every=every)
     kinds = (
