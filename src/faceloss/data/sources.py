@@ -6,6 +6,7 @@
     rec      InsightFace's train.rec (and train.idx), or the folder it is in
     shards   archives of samples KEY.jpg with KEY.cls or KEY.json: one of them, {000..004}.tar, or the folder of all
     lmdb     a database of encoded images, with a list of keys and labels; see `faceloss.data.lmdb`
+    arrow    a Hugging Face dataset saved to disk; see `faceloss.data.arrow`
 
 Three conveniences for folders and archives: one common folder around everything is looked through; top-level folders
 that are all named train, val, validation or test are taken as splits; a folder with an ``index.csv`` is read by it.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from faceloss.data.arrow import is_arrow, open_arrow
 from faceloss.data.entries import Source, arrange, finish, is_hidden, is_image, read_file, shown
 from faceloss.data.faces import Refused
 from faceloss.data.lmdb import is_lmdb, open_lmdb
@@ -35,6 +37,8 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
     place = Path(path)
     if is_lmdb(place) and place.exists():
         return open_lmdb(place, flat=flat)
+    if is_arrow(place):
+        return open_arrow(place)
     if place.is_dir():
         return open_folder(place, flat=flat, every=every)
     kinds = (
