@@ -12,7 +12,7 @@ from faceloss.data.load import load_faces
 from faceloss.data.sources import open_source
 from faceloss.errors import BadInput
 
-LABELS = [2, 0, 2, 0, 1]
+LABELS = [2, 0, 1, 0, 1]  # no two rows of a batch, nor the firsts of two batches, alike
 NAMES = ["Zoe", "Ann", "Max"]
 FEATURES = {"image": {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
 
