@@ -33,10 +33,12 @@ def save(png):
         pytest.skip("THE EXTRA arrow IS ABSENT (no pyarrow): this test was not run")
     import pyarrow as pa
 
-    def saved(folder, labels=LABELS, features=FEATURES, label="label", batch=2, files=("data-00000-of-00001.arrow",)):
+    one = ("data-00000-of-00001.arrow",)
+
+    def saved(folder, labels=LABELS, features=FEATURES, label="label", batch=2, files=one, encoded=bytes):
         """Pictures 0, 1, ... with these labels, in batches, as many to each file."""
         folder.mkdir(parents=True, exist_ok=True)
-        images = [{"bytes": png(number), "path": None} for number in range(len(labels))]
+        images = [{"bytes": encoded(png(number)), "path": None} for number in range(len(labels))]
         each = -(-len(labels) // len(files))
         for number, name in enumerate(files):
             rows = slice(number * each, (number + 1) * each)
@@ -93,6 +95,8 @@ def test_datasets_that_cannot_be_read(save, tmp_path):
     told("has the columns who, image; it needs one with images")
     save(tmp_path / "set", [0, 7])
     told("has the label 7, but only 3 names")
+    save(tmp_path / "set", encoded=str)
+    told("The column image of .* holds no encoded images")
     save(tmp_path / "set", [0.5, 1.5], {})
     told("neither a number nor a name")
     save(tmp_path / "set", [-1, -1])
@@ -100,8 +104,11 @@ def test_datasets_that_cannot_be_read(save, tmp_path):
     save(tmp_path / "set")
     (tmp_path / "set" / "state.json").write_text('{"_indices_data_files": [{"filename": "i.arrow"}]}')
     told(r"flatten_indices\(\)")
-    (tmp_path / "set" / "dataset_info.json").write_text("{")
-    told("is garbled")
+    (tmp_path / "set" / "state.json").write_text('{"_data_files": [1]}')
+    told("does not name its files")
+    for text in ("{", "[" * 100_000):
+        (tmp_path / "set" / "dataset_info.json").write_text(text)
+        told("is garbled")
 
 
 def test_without_the_extra_a_sentence_says_what_to_install(tmp_path, monkeypatch):

@@ -103,8 +103,16 @@ def test_databases_that_cannot_be_read(write, png):
     told(path, "2 lists of keys")
     (path / "list.txt").unlink()
     (path / "more.txt").unlink()
+    held = open_source(path)
     with open(path / "data.mdb", "r+b") as file:
-        file.truncate(file.seek(0, 2) // 2)
+        file.seek(8192)  # behind the two pages with the heads
+        file.write(b"x" * (path / "data.mdb").stat().st_size)
+    with pytest.raises(OSError, match="MDB_"):
+        held.entries[0].read()
+    del held  # else the broken database stays open
+    told(path, "is garbled")
+    with open(path / "data.mdb", "r+b") as file:
+        file.truncate(9000)
     told(path, "was cut")
     (path / "data.mdb").write_bytes(b"x" * 9000)
     told(path, "no readable LMDB database")

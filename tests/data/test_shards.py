@@ -144,7 +144,7 @@ def test_shards_that_cannot_be_read(tmp_path, png):
         load_faces(tmp_path / "{0..2}.tar", size=16)
     with pytest.raises(BadInput, match="names no shards"):
         load_faces(tmp_path / "{2..0}.tar", size=16)
-    pack(tmp_path / "0.tar", ("1.cls", b""), ("1.png", png(1)), ("2.json", b"[1]"), ("2.png", png(2)))
+    pack(tmp_path / "0.tar", ("1.cls", b""), ("1.png", png(1)), ("2.json", b"[" * 100_000), ("2.png", png(2)))
     with pytest.raises(BadInput, match="holds no labeled images"):
         load_faces(tmp_path / "{0..0}.tar", size=16)
 

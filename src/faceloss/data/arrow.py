@@ -64,7 +64,10 @@ def _rows(folder: Path) -> list[tuple[str | None, Any, int]]:
     state = _json(folder / "state.json") if (folder / "state.json").is_file() else {}
     if state.get("_indices_data_files"):
         raise BadInput(f"{folder} is a selection of rows; save it again after dataset.flatten_indices().")
-    listed = [folder / str(file["filename"]) for file in state.get("_data_files") or ()]
+    try:
+        listed = [folder / str(file["filename"]) for file in state.get("_data_files") or ()]
+    except (TypeError, KeyError):
+        raise BadInput(f"{folder / 'state.json'} does not name its files; get the dataset anew.") from None
     found: list[tuple[str | None, Any, int]] = []
     for file in listed or sorted(folder.glob("*.arrow")):
         table = _table(file)
@@ -74,9 +77,10 @@ def _rows(folder: Path) -> list[tuple[str | None, Any, int]]:
         who = [_identity(value, classes, file) for value in table.column(label).to_pylist()]
         place = 0
         for chunk in table.column(image).chunks:
-            if not hasattr(chunk, "field") or chunk.type.get_field_index("bytes") < 0:
+            encoded = hasattr(chunk, "field") and chunk.type.get_field_index("bytes") >= 0
+            array = chunk.field("bytes") if encoded else None
+            if array is None or str(array.type) not in ("binary", "large_binary", "null"):
                 raise BadInput(f"The column {image} of {file} holds no encoded images; save the dataset with them.")
-            array = chunk.field("bytes")
             found += [(who[place + row], array, row) for row in range(len(chunk))]
             place += len(chunk)
     return found
@@ -142,7 +146,7 @@ def _json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise BadInput(f"{path} is garbled; get the dataset anew.")

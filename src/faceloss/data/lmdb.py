@@ -33,14 +33,19 @@ def is_lmdb(path: Path) -> bool:
 def open_lmdb(path: Path, *, flat: bool = False) -> Source:
     """The labeled images of a database; raises BadInput if it is cut, none, or laid out in another way."""
     database = _database(path)
+    import lmdb
+
     listing = _listing(path)
-    with database.begin() as reading:
-        if listing is not None:
-            rows = _listed(listing)
-        elif reading.get(b"num-samples") is not None:
-            rows = _numbered(reading, path)
-        else:
-            return _paths(path, database, [bytes(key) for key in reading.cursor().iternext(values=False)], flat)
+    try:
+        with database.begin() as reading:
+            if listing is not None:
+                rows = _listed(listing)
+            elif reading.get(b"num-samples") is not None:
+                rows = _numbered(reading, path)
+            else:
+                return _paths(path, database, [bytes(key) for key in reading.cursor().iternext(values=False)], flat)
+    except lmdb.Error as error:
+        raise BadInput(f"{path} is garbled ({error}); get it anew.") from None
     names = pad({label for _, label in rows})
     refused: list[Refused] = []
     entries: dict[bytes, Entry] = {}
@@ -133,8 +138,13 @@ def _name(text: bytes) -> str:
 
 
 def _read(database: Any, key: bytes) -> bytes:
-    with database.begin() as reading:
-        data = reading.get(key)
+    import lmdb
+
+    try:
+        with database.begin() as reading:
+            data = reading.get(key)
+    except lmdb.Error as error:  # a garbled page
+        raise OSError(str(error)) from None
     if data is None:
         raise FileNotFoundError(f"no key {_name(key)}")
     return bytes(data)

@@ -64,10 +64,10 @@ def open_records(path: Path) -> Source:
     digits = len(str(images[-1][0]))
     numbers = {offset: _class_number(records[offset].labels, key, path) for key, offset in images}
     width = len(str(max(numbers.values())))
+    names = {number: f"{number:0{width}d}" for number in set(numbers.values())}  # shared: there may be millions
+    place = os.fspath(path)
     entries = [
-        Entry(
-            f"{key:0{digits}d}", f"{numbers[offset]:0{width}d}", "", "", partial(read_record, os.fspath(path), offset)
-        )
+        Entry(f"{key:0{digits}d}", names[numbers[offset]], "", "", partial(read_record, place, offset))
         for key, offset in images
     ]
     return finish(path.resolve().parent.name if path.stem == "train" else path.stem, entries, [])

@@ -153,7 +153,7 @@ def _label(data: bytes, ending: str) -> dict[str, str]:
     try:
         text = data.decode()
         told = json.loads(text) if ending == "json" else {"identity": text.strip()}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(told, dict):
         return {}
