@@ -28,6 +28,7 @@ HEAVY = ("torch", "numpy", "scipy", "PIL", "matplotlib", "pydantic")
         ["losses", "show", "--json", "arcface"],
         ["compare", "--help"],
         ["prepare", "--help"],
+        ["data", "list"],
         ["--version"],
     ],
 )

@@ -13,6 +13,7 @@ from faceloss.errors import FacelossError
 
 VERBS = {
     "prepare": "Find, align and crop the faces of photographs, and account for every file.",
+    "data": "Look up public face sets; write a set anew, as a folder or as shards.",
     "compare": "Train the losses on the same faces under one recipe and write one report.",
     "train": "Train one network under one loss and hand over the model.",
     "search": "Search for the margin while the network trains, beside what a search must beat.",

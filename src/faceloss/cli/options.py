@@ -24,7 +24,8 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--data",
             required=True,
             help="Faces to train on: builtin, a folder with one sub-folder per identity, "
-            "the same as a .tar, or a .csv with columns file, identity (optional: split, group).",
+            "the same as a .tar, a .csv with columns file, identity (optional: split, group), an InsightFace .rec, "
+            "shards {000..004}.tar, LMDB, or a Hugging Face dataset on disk.",
         ),
     ):
         command = option(command)

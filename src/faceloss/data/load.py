@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from faceloss.data.cache import read_faces
-from faceloss.data.entries import silent
+from faceloss.data.entries import Source, silent
 from faceloss.data.faces import Faces
 from faceloss.data.sources import open_source
 from faceloss.progress import Callback
@@ -16,14 +16,18 @@ def load_faces(
     """The faces behind ``path`` as crops of ``size`` × ``size`` pixels.
 
     ``path`` is a folder with one sub-folder per identity, the same as an uncompressed ``.tar``, a ``.csv`` with the
-    columns file and identity, or the word ``builtin`` for the rendered faces that come with the package (a folder of
-    that name is ``./builtin``). Images that cannot be used are listed in ``refused``, never an error; raises BadInput
-    if there is nothing to use, CouldNotFinish if the cache cannot be written.
+    columns file and identity, an InsightFace ``.rec``, WebDataset shards (``{000..004}.tar``), or the word ``builtin``
+    for the rendered faces that come with the package (a folder of that name is ``./builtin``). Images that cannot be
+    used are listed in ``refused``, never an error; raises BadInput if there is nothing to use, CouldNotFinish if the
+    cache cannot be written.
     """
+    return read_faces(open_named(path), size, cache, progress or silent)
+
+
+def open_named(path: str | os.PathLike[str]) -> Source:
+    """`open_source`, which knows ``builtin`` too."""
     if os.fspath(path) == "builtin":
         from faceloss.data.builtin import builtin_path
 
-        source = open_source(builtin_path())._replace(name="builtin")
-    else:
-        source = open_source(path)
-    return read_faces(source, size, cache, progress or silent)
+        return open_source(builtin_path())._replace(name="builtin")
+    return open_source(path)

@@ -3,6 +3,10 @@
     folder   FOLDER/identity/.../image.jpg           the sub-folder is the identity, anything below it is allowed
     tar      the same inside an uncompressed archive; read in place, nothing is ever extracted
     csv      columns file, identity (or id), and where known split, group
+    rec      InsightFace's train.rec (and train.idx), or the folder it is in
+    shards   archives of samples KEY.jpg with KEY.cls or KEY.json: one of them, {000..004}.tar, or the folder of all
+    lmdb     a database of encoded images, with a list of keys and labels; see `faceloss.data.lmdb`
+    arrow    a Hugging Face dataset saved to disk; see `faceloss.data.arrow`
 
 Three conveniences for folders and archives: one common folder around everything is looked through; top-level folders
 that are all named train, val, validation or test are taken as splits; a folder with an ``index.csv`` is read by it.
@@ -13,8 +17,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from faceloss.data.arrow import is_arrow, open_arrow
 from faceloss.data.entries import Source, arrange, finish, is_hidden, is_image, read_file, shown
 from faceloss.data.faces import Refused
+from faceloss.data.lmdb import is_lmdb, open_lmdb
+from faceloss.data.records import open_records
+from faceloss.data.shards import expand, is_shard, open_shards
 from faceloss.data.table import open_table
 from faceloss.data.tar import open_tar
 from faceloss.errors import BadInput
@@ -27,9 +35,18 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
     is hidden among the refused.
     """
     place = Path(path)
+    if is_lmdb(place) and place.exists():
+        return open_lmdb(place, flat=flat)
+    if is_arrow(place):
+        return open_arrow(place)
     if place.is_dir():
         return open_folder(place, flat=flat, every=every)
-    kinds = "give a folder with one sub-folder per identity, the same as a .tar, or a .csv with file and identity"
+    kinds = (
+        "give a folder with one sub-folder per identity, the same as a .tar, a .csv with file and identity, "
+        "an InsightFace .rec, or WebDataset shards as {000..004}.tar"
+    )
+    if not place.exists() and ".." in place.name and "{" in place.name:
+        return open_shards(expand(place), shown(place.resolve().parent.name))
     if not place.exists():
         raise BadInput(f"There is no {place}; {kinds}.")
     if not place.is_file():
@@ -38,18 +55,22 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
     if ending == ".csv":
         return open_table(place, flat=flat)
     if ending == ".tar":
-        return open_tar(place, flat=flat)
+        return open_shards([place], shown(place.stem)) if is_shard(place) else open_tar(place, flat=flat)
+    if ending == ".rec":
+        return open_records(place)
     if is_image(place.name):
         raise BadInput(f"{place} is a single image; {kinds}.")
-    if place.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".rec", ".7z")):
+    if place.name.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".7z")):
         raise BadInput(f"{place} is packed in a way that cannot be read in place; unpack it, then {kinds}.")
     raise BadInput(f"{place} is no set of faces; {kinds}.")
 
 
 def open_folder(root: Path, *, flat: bool = False, every: bool = False) -> Source:
-    """FOLDER/identity/image, or FOLDER/index.csv if there is one."""
+    """FOLDER/identity/image, or what FOLDER/index.csv or FOLDER/train.rec lists if there is one."""
     if (root / "index.csv").is_file():
         return open_table(root / "index.csv", flat=flat)
+    if (root / "train.rec").is_file():
+        return open_records(root / "train.rec")
     listed: list[tuple[Sequence[str], Callable[[], bytes]]] = []
     refused: list[Refused] = []
     seen: set[tuple[int, int]] = set()
@@ -80,6 +101,9 @@ def open_folder(root: Path, *, flat: bool = False, every: bool = False) -> Sourc
                 listed.append((below, partial(read_file, item.path)))
 
     walk(os.fspath(root), ())
+    shards = [] if listed else sorted(root.glob("*.tar"))
+    if shards and is_shard(shards[0]):
+        return open_shards(shards, shown(root.resolve().name))
     if not listed:
         raise BadInput(f"{root} holds no images; a folder of faces has one sub-folder of images per identity.")
     entries, misplaced = arrange(listed, str(root), flat=flat)
