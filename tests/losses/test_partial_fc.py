@@ -105,7 +105,8 @@ def test_a_batch_of_one_identity_still_has_something_to_tell_apart():
 # Every loss with one learnt vector for each class, and what it is given besides; AdaptiveFace has a mean over all
 # identities, whichever take part.
 PLAIN = (
-    "adacos adaface arcface arcnegface asoftmax circle combined cosface curricularface elasticface lsoftmax magface "
+    "adacos adaface arcface arcnegface asoftmax circle combined cosface curricularface elasticface lookahead_margin "
+    "lsoftmax magface "
     "mv_softmax normface npcface random_softmax search_softmax sphereface_r sphereface2 uniface vsoftmax"
 )
 ANY = {name: {} for name in PLAIN.split()} | {

@@ -32,6 +32,7 @@ MARGINS = [
     ("curricularface", {}, "falls below"),
     ("elasticface", {}, "falls below"),
     ("elasticface", {"margin": "cosface"}, "falls below continuous"),
+    ("lookahead_margin", {}, "falls below continuous"),
     ("lsoftmax", {}, "falls below continuous"),
     ("lsoftmax", {"m": 1.35}, "falls below continuous"),
     ("magface", {}, "below"),
