@@ -10,6 +10,10 @@ no number of bits alone tells copies from two pictures of a person. Measured on 
     another picture of the same person (44,160 pairs): from 3 bits; correlation at most 0.934
     a picture of another person (7.3 million pairs): from 4 bits; correlation at most 0.923
 
+On photographs aligned to 112 x 112, decoded at 64 x 64: of 17,375 of 105 people, 202 pairs reach 0.96, all of one name;
+of 13,233 of LFW, 13 pairs, of which 4 are one picture under two names; between these two sets, which share people but
+no picture, the largest of 230 million is 0.934.
+
 Mirrored, turned and newly cropped copies are not found. A picture of one plain color is a copy of the same file only.
 """
 
