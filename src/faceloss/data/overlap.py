@@ -9,14 +9,16 @@ of a label. Of a train and a test set, what both have leaves the one or the othe
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from faceloss.data.duplicates import Copies, copies, prints_of
 from faceloss.data.entries import silent
 from faceloss.data.faces import Faces, PairList
+from faceloss.data.people import Alike
 from faceloss.progress import Callback
 
 Choice = Literal["drop-from-train", "drop-from-test", "keep"]
@@ -149,3 +151,29 @@ def without_pairs(pairs: PairList, left: Faces) -> PairList:
 def by_kind(kinds: Counter[str]) -> dict[str, int]:
     """A count of every kind, none left out."""
     return {kind: kinds[kind] for kind in KINDS}
+
+
+def evidence(a: Faces, b: Faces, found: Overlap, people: Sequence[Alike] = ()) -> list[dict[str, Any]]:
+    """One flat record for each thing shared, by kind: the two names or files, and what tells that they are one.
+
+    ``people`` are identities that embeddings find to be one person; those of the same name are no news.
+    """
+    rows: list[dict[str, Any]] = [
+        {"kind": "names", "first": a.identities[i], "second": b.identities[j]} for i, j in found.names
+    ]
+    columns = (found.copies.first, found.copies.second, found.copies.exact, found.copies.bits, found.copies.correlation)
+    for i, j, exact, bits, correlation in zip(*(column.tolist() for column in columns), strict=True):
+        row = {"kind": "files" if exact else "pictures", "first": a.files[i], "second": b.files[j]}
+        row |= {"first_identity": a.identities[a.labels[i]], "second_identity": b.identities[b.labels[j]]}
+        rows.append(row | ({} if exact else {"bits": bits, "correlation": round(correlation, 4)}))
+    pairs: dict[tuple[int, int], dict[str, Any]] = {}
+    for one in found.renamed:
+        pairs[one.first, one.second] = {"pictures": one.pictures}
+    for person in people:
+        names = plain_name(a.identities[person.first]), plain_name(b.identities[person.second])
+        if names[0] != names[1] and "" not in names:
+            facts = {"cosine": round(person.cosine, 4), "threshold": round(person.threshold, 4)}
+            pairs.setdefault((person.first, person.second), {}).update(facts)
+    for (i, j), facts in sorted(pairs.items()):
+        rows.append({"kind": "renamed", "first": a.identities[i], "second": b.identities[j], **facts})
+    return sorted(rows, key=lambda row: KINDS.index(row["kind"]))
