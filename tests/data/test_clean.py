@@ -23,7 +23,7 @@ from faceloss.errors import BadInput
 class Planted(NamedTuple):
     folder: Path
     faces: Faces
-    embeddings: np.ndarray  # [N,64], of the person who is really shown
+    embeddings: np.ndarray  # [N,128], of the person who is really shown
     exact: set[str]
     encoded: set[str]
     renamed: set[frozenset[str]]
@@ -37,8 +37,8 @@ PEOPLE, IMAGES = 60, 12
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     """60 people x 12 images; 20 copies, 20 encoded anew, 5 people halved under another name, 10 % wrong labels.
 
-    The embeddings are simulated: unit vectors with a cosine of 0.45 within a person on the average, and 0.08 between
-    two (as of a net that is right about 97 % of the time on this set).
+    The embeddings are simulated: unit vectors with a cosine of 0.25 within a person on the average, and of 0.04
+    between two; both spread widely enough to overlap.
     """
     rng = np.random.default_rng(3)
     folder = tmp_path_factory.mktemp("faults") / "people"
@@ -85,9 +85,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
         save(name, person, data)
         (exact if turn < 20 else encoded).add(name)
     faces = load_faces(folder, size=64)
-    common, centers = rng.normal(size=64), rng.normal(size=(PEOPLE, 64))
+    common, centers = rng.normal(size=128), rng.normal(size=(PEOPLE, 128))
     centers += 0.45 * common
-    noise = rng.normal(size=(len(faces), 64)) * 1.15
+    noise = rng.normal(size=(len(faces), 128)) * 1.9
     embeddings = np.stack([centers[shown[file]] for file in faces.files]) + noise
     renamed = {frozenset((f"p{person:03d}", f"zz{person:03d}")) for person in alias}
     return Planted(folder, faces, embeddings.astype(np.float32), exact, encoded, renamed, wrong)
@@ -115,7 +115,7 @@ def test_every_planted_fault_is_proposed_and_little_else(planted: Planted) -> No
     assert merges == planted.renamed
     found = files(proposals, "wrong picture")
     recall, precision = len(found & planted.wrong) / len(planted.wrong), len(found & planted.wrong) / len(found)
-    assert recall >= 0.95, recall
+    assert recall >= 0.9, recall  # 0.92 and 1.00 when this was written
     assert precision >= 0.95, precision
     for p in proposals:  # each with its evidence
         if p.kind == "wrong picture":
@@ -177,7 +177,7 @@ def test_the_list_of_proposals_is_a_table_or_lines(planted: Planted, tmp_path: P
     proposals = propose(planted.faces, planted.embeddings)
     write_proposals(proposals, tmp_path / "p.csv")
     write_proposals(proposals, tmp_path / "p.jsonl")
-    table = list(csv.DictReader((tmp_path / "p.csv").open()))
+    table = list(csv.DictReader(io.StringIO((tmp_path / "p.csv").read_text())))
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert [row["kind"] for row in table] == [line["kind"] for line in lines] == [p.kind for p in proposals]
     assert {row["exact"] for row in table} == {"", "yes", "no"}

@@ -17,6 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 MIN_IMAGES = 4  # of an identity that is split into halves, or whose pictures are judged
 _KEPT = 0.7
+_STRANGERS = 8  # drawn for each picture
 
 
 class Alike(NamedTuple):
@@ -66,7 +67,7 @@ def alike(
     """Identities of one set (or one of each of two sets) that are one person; ordered by label.
 
     Each is the other's nearest, and the cosine of their means reaches both what 98 % of the identities reach with half
-    of their pictures against the other half, and five robust standard deviations above the median of strangers.
+    of their pictures against the other half, and four robust standard deviations above the median of strangers.
     """
     ours = means(embeddings, labels)
     theirs = ours if other is None or other_labels is None else means(other, other_labels)
@@ -79,7 +80,7 @@ def alike(
         return []
     strangers = cosines[~np.eye(len(ours), dtype=bool)] if other is None else cosines.ravel()
     middle, upper = np.quantile(strangers, [0.5, 0.8413])
-    threshold = max(float(np.quantile(halves, 0.02)), float(middle + 5 * (upper - middle)))
+    threshold = max(float(np.quantile(halves, 0.02)), float(middle + 4 * (upper - middle)))
     found = []
     for i, j in enumerate(cosines.argmax(axis=1).tolist()):
         mutual = cosines[:, j].argmax() == i
@@ -95,22 +96,42 @@ def _halves(embeddings: Floats, label: int) -> float:
 
 
 def wrong_pictures(embeddings: Floats, labels: Ints) -> list[Wrong]:
-    """Pictures that are no nearer to their identity than to strangers; ordered by row.
+    """Pictures that are more likely strangers to their identity than of it; ordered by row.
 
-    The cosine with the mean of the identity is below that which 1 % of all pictures exceed with a strange identity
-    drawn by chance. Identities of fewer than `MIN_IMAGES` pictures are not judged: nobody knows which one is wrong.
+    A picture is judged by its cosine with the mean of its identity. With F(t) the share of pictures below t and S(t)
+    that of strangers (cosines with the means of other identities drawn by chance), the share of wrong pictures is
+    w = F(m) / S(m) at the median m of strangers, below which hardly a right picture lies. The threshold t is where
+    the right pictures below it and the wrong ones above it, F(t) - w S(t) + w (1 - S(t)), are fewest: with none wrong,
+    none is found. Identities of fewer than `MIN_IMAGES` pictures are not judged: nobody knows which one is wrong.
     """
     centers = means(embeddings, labels)
-    if len(centers) < 2:
+    rows = np.flatnonzero(np.bincount(labels)[labels] >= MIN_IMAGES)
+    if len(centers) < 2 or not len(rows):
         return []
-    cosines = embeddings @ centers.T  # [N,C]
-    rows = np.arange(len(labels))
-    own = cosines[rows, labels].copy()
-    cosines[rows, labels] = -np.inf
-    threshold = float(np.quantile(cosines[np.isfinite(cosines)], 0.99))
-    nearest = cosines.argmax(axis=1)
-    judged = np.bincount(labels)[labels] >= MIN_IMAGES
-    return [
-        Wrong(row, float(own[row]), threshold, int(nearest[row]), float(cosines[row, nearest[row]]))
-        for row in np.flatnonzero(judged & (own < threshold)).tolist()
-    ]
+    e, label = embeddings[rows], labels[rows]
+    own = (e * centers[label]).sum(axis=1)
+    away = generator("strangers").integers(1, len(centers), (_STRANGERS, len(rows)))
+    strangers = np.sort(np.concatenate([(e * centers[(label + by) % len(centers)]).sum(axis=1) for by in away]))
+    threshold = _threshold(np.sort(own), strangers)
+    chosen = np.flatnonzero(own < threshold)
+    found = []
+    for start in range(0, len(chosen), 1024):
+        some = chosen[start : start + 1024]
+        cosines = e[some] @ centers.T  # [n,C]
+        cosines[np.arange(len(some)), label[some]] = -np.inf
+        nearest = cosines.argmax(axis=1)
+        for k, other in zip(range(len(some)), nearest.tolist(), strict=True):
+            row = int(some[k])
+            found.append(Wrong(int(rows[row]), float(own[row]), threshold, other, float(cosines[k, other])))
+    return found
+
+
+def _threshold(own: Floats, strangers: Floats) -> float:
+    """Where the fewest pictures are expected on the wrong side; both sorted. -inf where no picture is likely wrong."""
+    middle = strangers[len(strangers) // 2]
+    wrong = np.searchsorted(own, middle) / len(own) * 2
+    below = np.arange(len(own)) / len(own)  # F: the share of pictures below each of them
+    known = np.searchsorted(strangers, own) / len(strangers)  # S
+    errors = below - 2 * wrong * known  # but for a constant
+    best = int(errors.argmin())
+    return float(own[best]) if wrong and best else -np.inf
