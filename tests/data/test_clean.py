@@ -115,7 +115,7 @@ def test_every_planted_fault_is_proposed_and_little_else(planted: Planted) -> No
     assert merges == planted.renamed
     found = files(proposals, "wrong picture")
     recall, precision = len(found & planted.wrong) / len(planted.wrong), len(found & planted.wrong) / len(found)
-    assert recall >= 0.9, recall  # 0.92 and 1.00 when this was written
+    assert recall >= 0.95, recall  # both 0.986 when this was written
     assert precision >= 0.95, precision
     for p in proposals:  # each with its evidence
         if p.kind == "wrong picture":

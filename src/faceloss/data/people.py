@@ -98,11 +98,12 @@ def _halves(embeddings: Floats, label: int) -> float:
 def wrong_pictures(embeddings: Floats, labels: Ints) -> list[Wrong]:
     """Pictures that are more likely strangers to their identity than of it; ordered by row.
 
-    A picture is judged by its cosine with the mean of its identity. With F(t) the share of pictures below t and S(t)
-    that of strangers (cosines with the means of other identities drawn by chance), the share of wrong pictures is
-    w = F(m) / S(m) at the median m of strangers, below which hardly a right picture lies. The threshold t is where
-    the right pictures below it and the wrong ones above it, F(t) - w S(t) + w (1 - S(t)), are fewest: with none wrong,
-    none is found. Identities of fewer than `MIN_IMAGES` pictures are not judged: nobody knows which one is wrong.
+        A picture is judged by its cosine with the mean of its identity. With F(t) the share of pictures below t and S(t)
+        that of strangers (cosines with the means of other identities drawn by chance), the share of wrong pictures is
+    w = F(u) / S(u) at the upper quartile u of strangers, below which hardly a right picture lies. The threshold t is
+        where the right pictures below it and the wrong ones above it, max(0, F(t) - w S(t)) + w (1 - S(t)), are fewest.
+        Identities of fewer than `MIN_IMAGES` pictures are not
+        judged: nobody knows which one is wrong.
     """
     centers = means(embeddings, labels)
     rows = np.flatnonzero(np.bincount(labels)[labels] >= MIN_IMAGES)
@@ -127,11 +128,10 @@ def wrong_pictures(embeddings: Floats, labels: Ints) -> list[Wrong]:
 
 
 def _threshold(own: Floats, strangers: Floats) -> float:
-    """Where the fewest pictures are expected on the wrong side; both sorted. -inf where no picture is likely wrong."""
-    middle = strangers[len(strangers) // 2]
-    wrong = np.searchsorted(own, middle) / len(own) * 2
+    """The cosine with the fewest pictures expected on its wrong side; both arrays are sorted."""
+    upper = strangers[3 * len(strangers) // 4]
+    wrong = float(np.searchsorted(own, upper)) / len(own) / 0.75
     below = np.arange(len(own)) / len(own)  # F: the share of pictures below each of them
     known = np.searchsorted(strangers, own) / len(strangers)  # S
-    errors = below - 2 * wrong * known  # but for a constant
-    best = int(errors.argmin())
-    return float(own[best]) if wrong and best else -np.inf
+    errors = np.maximum(below - wrong * known, 0) + wrong * (1 - known)
+    return float(own[int(errors.argmin())])
