@@ -89,6 +89,9 @@ def test_a_single_shared_picture_is_no_renamed_person(planted: Planted) -> None:
     guests = test.take(np.array([test.identities[label].startswith("guest") for label in test.labels]))
     assert overlap(train, guests).renamed == ()
     assert len(overlap(train, guests).copies) == 40
+    few = guests.take([int(row) for row in overlap(guests, train).copies.first[:1]])  # nothing but that picture
+    assert len(overlap(train, few).copies) == 1
+    assert overlap(train, few).renamed == ()
 
 
 def test_names_count_as_shared_whatever_their_spelling(builtin: Faces) -> None:

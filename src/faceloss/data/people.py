@@ -98,8 +98,8 @@ def _halves(embeddings: Floats, label: int) -> float:
 def wrong_pictures(embeddings: Floats, labels: Ints) -> list[Wrong]:
     """Pictures that are more likely strangers to their identity than of it; ordered by row.
 
-        A picture is judged by its cosine with the mean of its identity. With F(t) the share of pictures below t and S(t)
-        that of strangers (cosines with the means of other identities drawn by chance), the share of wrong pictures is
+    A picture is judged by its cosine with the mean of its identity. With F(t) the share of pictures below t and S(t)
+    that of strangers (cosines with the means of other identities drawn by chance), the share of wrong pictures is
     w = F(u) / S(u) at the upper quartile u of strangers, below which hardly a right picture lies. The threshold t is
         where the right pictures below it and the wrong ones above it, max(0, F(t) - w S(t)) + w (1 - S(t)), are fewest.
         Identities of fewer than `MIN_IMAGES` pictures are not
