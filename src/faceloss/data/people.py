@@ -101,9 +101,8 @@ def wrong_pictures(embeddings: Floats, labels: Ints) -> list[Wrong]:
     A picture is judged by its cosine with the mean of its identity. With F(t) the share of pictures below t and S(t)
     that of strangers (cosines with the means of other identities drawn by chance), the share of wrong pictures is
     w = F(u) / S(u) at the upper quartile u of strangers, below which hardly a right picture lies. The threshold t is
-        where the right pictures below it and the wrong ones above it, max(0, F(t) - w S(t)) + w (1 - S(t)), are fewest.
-        Identities of fewer than `MIN_IMAGES` pictures are not
-        judged: nobody knows which one is wrong.
+    where the right pictures below it and the wrong ones above it, max(0, F(t) - w S(t)) + w (1 - S(t)), are fewest.
+    Identities of fewer than `MIN_IMAGES` pictures are not judged: nobody knows which one is wrong.
     """
     centers = means(embeddings, labels)
     rows = np.flatnonzero(np.bincount(labels)[labels] >= MIN_IMAGES)
