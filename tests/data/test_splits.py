@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.faces import Faces, Refused, digest
 from faceloss.data.load import load_faces
-from faceloss.data.splits import plain_name, remove_overlap, split_identities
+from faceloss.data.overlap import plain_name, remove_overlap
+from faceloss.data.splits import split_identities
 from faceloss.errors import BadInput
 
 
@@ -184,14 +185,15 @@ def test_planted_overlap_is_found():
     train = made([f"T_{i}" for i in range(100) for _ in range(3)])
     names = [f"x{i}" for i in range(50)] + [f"t {i}" for i in range(5)]
     hashes = [f"new{i}" for i in range(30)] + [train.hashes[30 + 3 * i] for i in range(20)] + list("abcde")
-    left, identities, images = remove_overlap(train, made(names, hashes=hashes))
+    left, identities, images, _ = remove_overlap(train, made(names, hashes=hashes))
     assert (identities, images) == (25, 75)
     assert set(left.identities) == {f"T_{i}" for i in (*range(5, 10), *range(30, 100))}
-    assert remove_overlap(train, made(["x", "y"], hashes=["p", "q"])) == (train, 0, 0)
+    nothing = remove_overlap(train, made(["x", "y"], hashes=["p", "q"]))
+    assert (nothing.left.files, *nothing[1:]) == (train.files, 0, 0, {})
 
 
 def test_images_of_nobody_in_particular_are_not_one_person():
     train = made(["", "", "a"])
-    left, identities, images = remove_overlap(train, made(["", "b"], hashes=["0000", "zz"]))
+    left, identities, images, _ = remove_overlap(train, made(["", "b"], hashes=["0000", "zz"]))
     assert left.files == ("0001.png", "0002.png")
     assert (identities, images) == (0, 1)

@@ -14,6 +14,8 @@ from faceloss.errors import FacelossError
 VERBS = {
     "prepare": "Find, align and crop the faces of photographs, and account for every file.",
     "data": "Look up public face sets; write a set anew, as a folder or as shards.",
+    "overlap": "Find what two sets of faces share: files, pictures encoded anew, names, renamed people.",
+    "clean": "Propose what to drop or merge in a set of faces, with the evidence.",
     "compare": "Train the losses on the same faces under one recipe and write one report.",
     "train": "Train one network under one loss and hand over the model.",
     "search": "Search for the margin while the network trains, beside what a search must beat.",

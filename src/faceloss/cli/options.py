@@ -8,7 +8,7 @@ import click
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``command`` with --data, --images, --epochs, --budget and --set."""
+    """``command`` with --data, --images, --overlap, --epochs, --budget and --set."""
     for option in (
         click.option(
             "--set",
@@ -19,6 +19,13 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--budget", help="Instead of --epochs: images that each run may see, e.g. 200000 or 200k."),
         click.option("--epochs", type=click.IntRange(1), help="Passes over the training images."),
+        click.option(
+            "--overlap",
+            type=click.Choice(["drop-from-train", "drop-from-test", "keep"]),
+            default="drop-from-train",
+            show_default=True,
+            help="People and pictures of training that a test has too, copies and renamed ones included; counted.",
+        ),
         click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to."),
         click.option(
             "--data",

@@ -43,6 +43,7 @@ def train(
     budget: str | None,
     tests: tuple[str, ...],
     images: Path | None,
+    overlap: Any,
     out: Path,
     settings: tuple[str, ...],
 ) -> None:
@@ -68,6 +69,7 @@ def train(
             data=data,
             tests=tests,
             images=str(images) if images else None,
+            overlap=overlap,
             losses=(loss,),
             seeds=1,
             single=single,

@@ -1,16 +1,20 @@
 """From the paths of a study to decoded, disjoint training, validation and test faces."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from faceloss.compare.study import Single, Study
+from faceloss.data.duplicates import prints_of
+from faceloss.data.entries import silent
 from faceloss.data.faces import Faces, PairList
 from faceloss.data.load import load_faces
+from faceloss.data.overlap import Removed, by_kind, kept, remove_overlap, without_pairs
 from faceloss.data.pairs import load_test
-from faceloss.data.splits import remove_overlap, split_identities
+from faceloss.data.splits import split_identities
 from faceloss.errors import BadInput
 from faceloss.progress import Callback
 
@@ -24,7 +28,7 @@ class Test(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """All faces of a study. Training shares no identity and no identical file with validation or tests."""
+    """All faces of a study. Unless it keeps what is shared, training has no person of validation or tests."""
 
     train: Faces
     val: Faces | None
@@ -42,35 +46,84 @@ class Bench(NamedTuple):
 def prepare(study: Study, progress: Callback | None = None) -> Bench:
     """Load, split and check the faces of a study.
 
-    Identities that also occur in a test set, by name or by an identical file, are removed from *training* and
-    validation, and counted.
+    Identities that also occur in a test set, by name or by a copy of a picture, are removed from *training* and
+    validation, or as the study says from the tests, and counted; or they stay, and are counted.
 
     Raises:
         BadInput: a path that does not exist or cannot be used, or too few identities; says which and what to do.
     """
     source = load_faces(study.data, size=study.recipe.size, progress=progress)
-    parts = split_identities(source, seed=study.split_seed, **fractions(bool(study.tests), study.single))
+    shares = fractions(bool(study.tests), study.single)
+    if study.tests or any(shares.values()) or set(source.splits) - {"", "train"}:  # else there is nothing to compare
+        source = _with_prints(source, progress)
+    parts = split_identities(source, seed=study.split_seed, overlap=study.overlap, **shares)
     tests = [_load(path, study, progress) for path in study.tests]
+    train, val, tests, cuts, from_tests = _apart(study, parts.train, parts.val, tests, progress)
+    own = (parts.overlap_identities, parts.overlap_images, parts.overlap_kinds)
     if len(parts.test):
         tests.insert(0, Test(parts.test.name, parts.test, None))
+        from_tests.insert(0, Removed(parts.test, *own))
+    elif study.overlap == "drop-from-test" and len(val):
+        from_tests.insert(0, Removed(val, *own))
     tests = _distinct(tests)
-    others = [test.faces for test in tests]
-    val, identities, images = remove_overlap(parts.val, *others)
-    train, more_identities, more_images = remove_overlap(parts.train, *others)
     if len(train.identities) < 2:
         raise BadInput(
             f"{study.data} leaves {len(train.identities)} training identities after removing those that are also in "
             "the test faces; training needs at least two."
         )
-    overlap = {
-        "overlap_identities": parts.overlap_identities + identities + more_identities,
-        "overlap_images": parts.overlap_images + images + more_images,
-    }
-    sets = [("train", train.name, train, overlap)]
+    sets: list[tuple[str, str, Faces, dict[str, Any]]] = [("train", train.name, train, {})]
     sets += [("val", val.name, val, {})] if len(val) else []
     sets += [("test", test.name, test.faces, {"pairs": len(test.pairs)} if test.pairs else {}) for test in tests]
+    if study.overlap == "drop-from-test":
+        for (_, _, _, more), cut in zip(sets[len(sets) - len(from_tests) :], from_tests, strict=True):
+            more |= _counts(study, [cut])
+    else:
+        sets[0][3].update(_counts(study, [Removed(train, *own), *cuts]))
     records = tuple(_record(role, name, faces) | more for role, name, faces, more in sets)
     return Bench(train, val if len(val) else None, tuple(tests), parts.test_closed, records)
+
+
+def _with_prints(faces: Faces, progress: Callback | None) -> Faces:
+    return replace(faces, prints=prints_of(faces, progress or silent))
+
+
+def _apart(
+    study: Study, train: Faces, val: Faces, tests: list[Test], progress: Callback | None
+) -> tuple[Faces, Faces, list[Test], list[Removed], list[Removed]]:
+    """Training and validation apart from the tests of a study's own.
+
+    Returns the parts, what was taken (or counted) on the side of training, and what from each of the tests.
+    """
+    say = progress or silent
+    if study.overlap == "drop-from-test":
+        from_tests = [remove_overlap(test.faces, train, val, progress=say) for test in tests]
+        return train, val, [_rest(test, cut) for test, cut in zip(tests, from_tests, strict=True)], [], from_tests
+    others = [test.faces for test in tests]
+    cuts = [remove_overlap(part, *others, progress=say) for part in (val, train)]
+    if study.overlap == "keep":
+        cuts = [kept(part, cut) for part, cut in zip((val, train), cuts, strict=True)]
+    return cuts[1].left, cuts[0].left, tests, cuts, []
+
+
+def _rest(test: Test, cut: Removed) -> Test:
+    """A test without what was taken from it."""
+    pairs = without_pairs(test.pairs, cut.left) if test.pairs and cut.images else test.pairs
+    rest = Test(test.name, pairs.faces if pairs else cut.left, pairs)
+    if not len(rest.faces):
+        raise BadInput(
+            f"Nothing of {test.name} is left after removing what training has too; remove it from training instead: "
+            "--overlap drop-from-train."
+        )
+    return rest
+
+
+def _counts(study: Study, cuts: list[Removed]) -> dict[str, Any]:
+    return {
+        "overlap": study.overlap,
+        "overlap_identities": sum(cut.identities for cut in cuts),
+        "overlap_images": sum(cut.images for cut in cuts),
+        "overlap_kinds": by_kind(sum((cut.kinds for cut in cuts), Counter[str]())),
+    }
 
 
 def fractions(other_tests: bool, single: Single | None = None) -> dict[str, float]:
@@ -89,8 +142,9 @@ def _load(path: str, study: Study, progress: Callback | None) -> Test:
     place = Path(path).resolve()
     name = f"{place.parent.name}/{place.name}"
     if isinstance(loaded, PairList):
+        loaded = replace(loaded, faces=_with_prints(loaded.faces, progress))
         return Test(name, loaded.faces, loaded)
-    return Test(name, loaded, None)
+    return Test(name, _with_prints(loaded, progress), None)
 
 
 def _distinct(tests: list[Test]) -> list[Test]:

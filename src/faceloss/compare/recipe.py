@@ -73,6 +73,7 @@ def resolve(
             raise BadInput(f"--budget {budget}: write a number of images per run, e.g. 200000, 200k or 1.5M.")
         images = float(match.group(1)) * {"": 1, "k": 1e3, "m": 1e6}[match.group(2).lower()]
         faces = load_faces(data, size=recipe.size, progress=progress)
-        train = split_identities(faces, seed=0, **fractions(tested, single)).train
+        shares = fractions(tested, single)
+        train = split_identities(faces, seed=0, val=shares["val"], test=shares["test"]).train
         changes["epochs"] = max(1, math.floor(images / max(1, len(train.labels))))
     return recipe.model_copy(update=changes)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from faceloss import __version__
+from faceloss.data.overlap import Choice
 from faceloss.errors import BadInput
 from faceloss.train.settings import Frozen, Recipe
 
@@ -33,6 +34,7 @@ class Study(Frozen):
     seeds: Annotated[int, Field(ge=1)] = 3
     single: Single | None = None  # not a comparison, but one training
     split_seed: int = 0
+    overlap: Choice = "drop-from-train"  # where a person of training is also in a test
     recipe: Recipe = Recipe()
     loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
     plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"

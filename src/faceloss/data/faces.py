@@ -72,6 +72,7 @@ class Faces:
     hashes: tuple[str, ...]  # N, sha256 of the encoded file
     refused: tuple[Refused, ...]
     digest: str
+    prints: npt.NDArray[np.uint64] | None = None  # [N] perceptual hashes, where somebody computed them
 
     def __len__(self) -> int:
         return len(self.files)
@@ -97,6 +98,7 @@ class Faces:
             groups=tuple(self.groups[row] for row in rows),
             hashes=tuple(self.hashes[row] for row in rows),
             refused=(),
+            prints=None if self.prints is None else self.prints[chosen],
         )
         names = [subset.identities[label] for label in subset.labels.tolist()]
         described = zip(subset.files, names, subset.splits, subset.groups, subset.hashes, strict=True)

@@ -1,12 +1,11 @@
-"""Train, validation and test sets that share no person: by name and by exact file.
+"""Train, validation and test sets that share no person: by name, by file and by picture.
 
 A source that names its splits is followed; a part it does not name is drawn from its training identities. Whatever the
-origin, the result is checked: a name is compared regardless of case, spaces, underscores and hyphens, a file by the
-hash of its bytes, and an identity that two parts share stays in the part that is tested last (test, then val).
+origin, the result is checked by `faceloss.data.overlap`: an identity that two parts share stays in the part that is
+tested last (test, then val), unless another choice is made.
 """
 
-import re
-import unicodedata
+from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from faceloss.data.faces import Faces
 from faceloss.data.keys import key
+from faceloss.data.overlap import Choice, Removed, kept, plain_name, remove_overlap, without_copies
 from faceloss.errors import BadInput
 
 
@@ -30,43 +30,19 @@ class Splits(NamedTuple):
     test_closed: Faces | None  # other images of training identities, where the source has such a split
     overlap_identities: int  # identities removed because another part has them too
     overlap_images: int  # images removed with them
+    overlap_kinds: Counter[str]  # what was shared, by kind, removed or not
     left_out: int  # images whose split is none of train, val, test, test_closed
 
 
-class Removed(NamedTuple):
-    """What `remove_overlap` leaves, and how much it took away."""
-
-    train: Faces
-    identities: int
-    images: int
-
-
-def plain_name(identity: str) -> str:
-    """The name under which identities are compared: ``Ann_Lee``, ``ann lee`` and ``ANN-LEE`` are one person."""
-    return re.sub(r"[\s_\-]+", " ", unicodedata.normalize("NFKC", identity).casefold()).strip()
-
-
-def remove_overlap(train: Faces, *others: Faces) -> Removed:
-    """``train`` without every identity that is also in ``others``, by name or because it shares an exact file."""
-    names = {plain_name(identity) for other in others for identity in other.identities} - {""}
-    hashes = {sha for other in others for sha in other.hashes}
-    shared = np.isin(train.labels, [i for i, name in enumerate(train.identities) if plain_name(name) in names])
-    same_file = np.array([sha in hashes for sha in train.hashes], dtype=bool)
-    gone = shared | same_file
-    # Images of nobody in particular (identity "") are not one person: only the very files go.
-    named = [label for label in np.unique(train.labels[gone]).tolist() if train.identities[label]]
-    gone |= np.isin(train.labels, named)
-    if not gone.any():
-        return Removed(train, 0, 0)
-    left = replace(train.take(~gone), refused=train.refused)
-    return Removed(left, len(train.identities) - len(left.identities), int(gone.sum()))
-
-
-def split_identities(faces: Faces, *, seed: int, val: float = 0.1, test: float = 0.2) -> Splits:
+def split_identities(
+    faces: Faces, *, seed: int, val: float = 0.1, test: float = 0.2, overlap: Choice = "drop-from-train"
+) -> Splits:
     """Parts of ``faces`` without a common identity.
 
     ``val`` and ``test`` are fractions of the identities, used where the source does not name that part; 0 asks for
     none. Which identities are drawn depends on the seed and their names only, so that adding an image changes nothing.
+    What parts share leaves the earlier one (train, then val), with ``overlap`` "drop-from-test" the later one; with
+    "keep" it stays, and is counted.
     Raises BadInput unless val and test, where asked for, hold at least 2 identities with 2 images each (fewer cannot
     make both genuine and impostor pairs), and train at least 2 identities.
     """
@@ -90,25 +66,40 @@ def split_identities(faces: Faces, *, seed: int, val: float = 0.1, test: float =
     assigned = {refused for some in parts.values() for refused in some.refused}
     rest = tuple(refused for refused in faces.refused if refused not in assigned)
     whole = replace(parts["train"], refused=parts["train"].refused + rest)
-    cut_val = remove_overlap(parts["val"], parts["test"])
-    cut = remove_overlap(whole, parts["test"], cut_val.train)
-    train, images = cut.train, cut_val.images + cut.images
+    train, val_part, test_part, cuts = _apart(whole, parts["val"], parts["test"], overlap)
     closed = parts["test_closed"] if "test_closed" in given else None
     if closed is not None:
         people = {plain_name(identity) for identity in train.identities}
         trained = np.array([plain_name(identity) in people for identity in closed.identities], dtype=bool)
         closed = replace(closed.take(trained[closed.labels]), refused=closed.refused)
-        tested = set(closed.hashes)  # of the same people, so only the very files leave train
-        new = np.array([sha not in tested for sha in train.hashes], dtype=bool)
-        images += int((~new).sum())
-        train = replace(train.take(new), refused=train.refused)
-    for name, held, asked in (("val", cut_val.train, val > 0), ("test", parts["test"], test > 0)):
+        if overlap == "drop-from-test":
+            cuts.append(without_copies(closed, train))
+            closed = cuts[-1].left
+        else:  # of the same people, so only the very images leave train
+            cut = without_copies(train, closed)
+            cuts.append(kept(train, cut) if overlap == "keep" else cut)
+            train = cuts[-1].left
+    for name, held, asked in (("val", val_part, val > 0), ("test", test_part, test > 0)):
         if (asked or name in given) and _with_two(held) < 2:
             raise BadInput(_too_few(faces, name, held))
     if len(train.identities) < 2:
         raise BadInput(_too_few(faces, "train", train))
-    identities = cut_val.identities + cut.identities
-    return Splits(train, cut_val.train, parts["test"], closed, identities, images, len(faces) - len(part))
+    identities, images = sum(cut.identities for cut in cuts), sum(cut.images for cut in cuts)
+    kinds = sum((cut.kinds for cut in cuts), Counter[str]())
+    return Splits(train, val_part, test_part, closed, identities, images, kinds, len(faces) - len(part))
+
+
+def _apart(train: Faces, val: Faces, test: Faces, overlap: Choice) -> tuple[Faces, Faces, Faces, list[Removed]]:
+    """The three parts without what they share, and what was taken or, with "keep", only counted."""
+    if overlap == "drop-from-test":
+        cut_val = remove_overlap(val, train)
+        cut = remove_overlap(test, train, cut_val.left)
+        return train, cut_val.left, cut.left, [cut_val, cut]
+    cut_val = remove_overlap(val, test)
+    if overlap == "keep":
+        return train, val, test, [kept(val, cut_val), kept(train, remove_overlap(train, test, val))]
+    cut = remove_overlap(train, test, cut_val.left)
+    return cut.left, cut_val.left, test, [cut_val, cut]
 
 
 def _named_parts(faces: Faces) -> dict[int, str]:

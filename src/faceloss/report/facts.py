@@ -44,6 +44,14 @@ def _removed(d: Data) -> str:
     return f"{plural(d.overlap_identities or 0, 'identity', 'identities')}, {plural(d.overlap_images or 0, 'image')}"
 
 
+_SHARED = {
+    "names": ("identity by name", "identities by name"),
+    "files": ("image file", "image files"),
+    "pictures": ("picture encoded anew", "pictures encoded anew"),
+    "renamed": ("identity under another name", "identities under another name"),
+}
+
+
 def disjoint(rows: tuple[Data, ...]) -> str:
     """What the check of training, validation and test for shared identities and images found."""
     checked = [d for d in rows if d.overlap_identities is not None or d.overlap_images is not None]
@@ -52,7 +60,18 @@ def disjoint(rows: tuple[Data, ...]) -> str:
     taken = [f"{_removed(d)} from {d.role}" for d in checked if d.overlap_identities or d.overlap_images]
     roles = listed(list(dict.fromkeys(d.role for d in rows)))
     found = f"removed as shared: {listed(taken)}" if taken else "nothing was shared, so nothing was removed"
-    return f"The identities and images of {roles} were checked against each other; {found}."
+    kept = any(d.overlap == "keep" and any(d.overlap_kinds.values()) for d in checked)
+    found = "what was shared was kept, so that the tests know people of training" if kept else found
+    return f"The identities and images of {roles} were checked against each other; {found}.{_kinds(checked)}"
+
+
+def _kinds(rows: list[Data]) -> str:
+    """What was shared, by kind; nothing where nothing was, or where the records do not say."""
+    total = {kind: sum(d.overlap_kinds.get(kind, 0) for d in rows) for kind in _SHARED}
+    if not any(total.values()):
+        return ""
+    words = [plural(total[kind], one, many) for kind, (one, many) in _SHARED.items() if total[kind]]
+    return f" Shared were {listed(words)}."
 
 
 _INTERVAL = """A 95 % interval of the mean over seeds. It covers both sources of chance: the subjects in the test, and

@@ -48,6 +48,8 @@ class Data:
     digest: str = ""
     overlap_identities: int | None = None
     overlap_images: int | None = None
+    overlap: str = ""  # what was done: drop-from-train, drop-from-test, keep
+    overlap_kinds: dict[str, int] = field(default_factory=dict)  # names, files, pictures, renamed
     groups: dict[str, Any] = field(default_factory=dict)
     refused_files: tuple[tuple[str, ...], ...] = ()  # (file, reason) of the first few
     pairs: int | None = None  # of a pair list
