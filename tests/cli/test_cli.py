@@ -146,7 +146,7 @@ def test_evaluate_a_file(faceloss: Cli, tmp_path: Path) -> None:
     assert "not measurable" in plain.stdout
     few = faceloss("evaluate", file, "--far", "0.01", "--json")
     rows = [json.loads(line) for line in few.stdout.splitlines()]
-    there = {(row["metric"], row["at"]): row for row in rows if row["status"] == "measured"}
+    there = {(row["metric"], row["at"]): row for row in rows if row.get("status") == "measured"}
     assert {metric for metric, _ in there} == {"tar", "rank"}
     assert {at for metric, at in there if metric == "tar"} == {0.01}
     assert there["tar", 0.01]["value"] == found["tar", 0.01]["value"]

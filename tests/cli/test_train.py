@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from faceloss.cli.main import _run
-from faceloss.compare.model import load
+from faceloss.compare.model import INPUT, load
 from faceloss.compare.prepare import prepare
 from faceloss.compare.run import build_state, embedder, model
 from faceloss.compare.study import Competitor, Run, Single, Study
+from faceloss.data.decode import PREPROCESSING
 from faceloss.data.load import load_faces
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.losses import outside
@@ -227,6 +228,7 @@ def test_a_model_has_the_embeddings_that_were_judged(tmp_path: Path) -> None:
     state = build_state(Run("id", Competitor("tpe", "tpe", {"size": 3}, "identity-balanced"), 3), study, 5)
     tensors, facts = model(state)
     facts |= {"net": "small", "net_options": {"width": 4}, "size": 32, "flip_test": True, "trained_with": {"loss": "a"}}
+    facts |= {"preprocessing": PREPROCESSING, "input": INPUT}
     checkpoint.save(tmp_path, "model", tensors, facts)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     got, want = load(tmp_path)(pixels), embedder(state, study)(pixels)
