@@ -93,7 +93,7 @@ def load_model(path: Path, device: str = "auto", precision: Literal["auto", "fp3
             tensors that are not those of the network it names.
         CouldNotFinish: a file is missing or was changed.
     """
-    folder = path if path.is_dir() else path.parent
+    folder = path.parent if path.is_file() else path
     saved = checkpoint.load(folder, "model")
     if saved is None:
         raise BadInput(f"{folder} holds no model.json; give the folder of a run, RUNS/runs/NAME, or its model file.")
