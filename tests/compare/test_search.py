@@ -16,9 +16,9 @@ from faceloss.compare.engines import choose
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.reward import usable
 from faceloss.compare.run import build_state, execute, help_with, policy_of
-from faceloss.compare.search import read, schedule
+from faceloss.compare.search_log import LOG, PLACE, read, schedule
 from faceloss.compare.study import Competitor, Run, Study, competitors, plan
-from faceloss.errors import BadInput
+from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.search.policy import Replay
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.loop import Diverged, Stopped, train
@@ -141,7 +141,7 @@ def test_stopped_again_and_again_it_ends_the_same(searched: tuple[Run, Path], be
             stops += 1
     assert stops >= 5
     assert digest(tmp_path) == digest(folder)
-    assert not (tmp_path / searching.PLACE).exists()
+    assert not (tmp_path / PLACE).exists()
 
 
 KILLER = """
@@ -214,6 +214,27 @@ def test_a_helper_does_the_work_while_the_one_that_decides_waits(bench: Bench, t
     whole = tmp_path / "whole"
     execute(run, STUDY, bench, whole)
     assert digest(tmp_path) == digest(whole)
+
+
+@pytest.mark.parametrize("what", ["log", "checkpoint"])
+def test_a_damaged_search_says_so(bench: Bench, tmp_path: Path, what: str) -> None:
+    """Stopped within the second epoch; then somebody changes what it needs to go on."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 17  # 15 steps an epoch
+
+    with pytest.raises(Stopped):
+        execute(SEARCHES[0], STUDY, bench, tmp_path, stop=stop)
+    if what == "log":
+        (tmp_path / LOG).write_text("{}")
+    else:
+        for file in tmp_path.glob("search/0/*/checkpoint*"):
+            file.unlink()
+    with pytest.raises(CouldNotFinish, match=r"The search in .* is damaged .*; delete that folder to start"):
+        execute(SEARCHES[0], STUDY, bench, tmp_path)
 
 
 def diverging(monkeypatch: pytest.MonkeyPatch, when: int) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from faceloss import losses, nets
 from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
-from faceloss.compare.search import Search, clear, read, schedule, search
+from faceloss.compare.search import Search, search
+from faceloss.compare.search_log import clear, read, schedule
 from faceloss.compare.study import Run, Study, full_hyperparameters
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key

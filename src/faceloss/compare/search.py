@@ -25,6 +25,7 @@ import numpy as np
 from faceloss.compare.judge import embedder, observe
 from faceloss.compare.prepare import Bench
 from faceloss.compare.reward import images, reward
+from faceloss.compare.search_log import LOG, PLACE, damaged, read
 from faceloss.compare.study import Run, Study
 from faceloss.data.keys import key
 from faceloss.files import write_atomically
@@ -37,7 +38,7 @@ from faceloss.train.first_order import scores
 from faceloss.train.loop import Diverged, LossFailed, Stopped, embed, train
 from faceloss.train.state import State
 
-LOG, PLACE, NAME = "search.json", "search", "checkpoint"
+NAME = "checkpoint"
 SPARED = 2  # of so many validation images one is enough for a gradient
 PAUSE = 0.05  # seconds between two looks at what others have done
 Show = Callable[[State, int, dict[str, float]], None]
@@ -115,9 +116,9 @@ def search(about: Search, alone: Callable[[], bool] | None = None) -> State:
             about.policy.restore(log["policy"])
         try:
             entry = _epoch(about, epoch, log, alone)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if alone is None:
-                raise
+                raise damaged(about.folder, "a candidate's checkpoint is gone") from error
             continue  # what a helper was about to read was decided on and deleted meanwhile
         if entry is None:
             continue
@@ -135,25 +136,6 @@ def search(about: Search, alone: Callable[[], bool] | None = None) -> State:
     for past, entry in zip(state.history, log["epochs"], strict=True):
         past.update(entry["observed"])
     return state
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """The log of a search: "epochs", one entry for each that is over, and the state of the "policy"."""
-    try:
-        found: dict[str, Any] = json.loads((folder / LOG).read_bytes())
-    except FileNotFoundError:
-        return {"epochs": [], "policy": None}
-    return found
-
-
-def schedule(folder: Path) -> list[dict[str, float]]:
-    """The hyperparameters that went on, epoch by epoch."""
-    return [entry["candidates"][entry["chosen"]]["values"] for entry in read(folder)["epochs"]]
-
-
-def clear(folder: Path) -> None:
-    """Delete what is of no use once the run is complete; the log stays."""
-    shutil.rmtree(folder / PLACE, ignore_errors=True)
 
 
 def _epoch(about: Search, epoch: int, log: dict[str, Any], alone: Callable[[], bool] | None) -> dict[str, Any] | None:

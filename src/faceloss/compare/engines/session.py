@@ -22,7 +22,7 @@ import torch
 
 from faceloss import __version__
 from faceloss.compare.prepare import Bench
-from faceloss.compare.search import PLACE, read
+from faceloss.compare.search_log import PLACE, read
 from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
