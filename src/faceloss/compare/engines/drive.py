@@ -65,6 +65,7 @@ def drive(
     """
     waiting, running = deque(todo), dict[tuple[str, int], tuple[Run, Job]]()
     losses: dict[str, Losses] = {}
+    widths = {run.id: candidates(run) for run in todo}  # once: it reads the file of the loss
     given_up: list[str] = []
     asked: list[float] = []  # when a signal asked to stop
     wrong: Outcome | None = None
@@ -95,7 +96,7 @@ def drive(
                         (folder(run) / PROGRESS).unlink(missing_ok=True)
                     running |= {_key(run): (run, job) for run, job in zip(runs, submit(runs, token), strict=True)}
                 if not waiting and not until and len(running) < at_once:
-                    helpers = _helpers([run for run, _ in running.values()], at_once - len(running), losses)
+                    helpers = _helpers([run for run, _ in running.values()], at_once - len(running), losses, widths)
                     running |= {_key(run): (run, job) for run, job in zip(helpers, submit(helpers, token), strict=True)}
                 for run, job in list(running.values()):
                     outcome = ask(job)
@@ -149,14 +150,14 @@ def _key(run: Run) -> tuple[str, int]:
     return run.id, run.helper
 
 
-def _helpers(running: list[Run], room: int, losses: dict[str, Losses]) -> list[Run]:
-    """Up to ``room`` helpers for runs that search, as many to a run as leave each a candidate."""
+def _helpers(running: list[Run], room: int, losses: dict[str, Losses], widths: dict[str, int]) -> list[Run]:
+    """Up to ``room`` helpers for runs that search, as many to a run as leave each one of its ``widths`` candidates."""
     found: list[Run] = []
     taken = {_key(run) for run in running}
     for number in range(1, room + 1):
         for run in running:
             lost = losses.get(f"help {run.id}")
-            useful = not run.helper and number < candidates(run) and (lost is None or lost.times < LOSSES)
+            useful = not run.helper and number < widths[run.id] and (lost is None or lost.times < LOSSES)
             if useful and (run.id, number) not in taken and len(found) < room:
                 found.append(run._replace(helper=number))
     return found
