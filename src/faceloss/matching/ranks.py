@@ -9,7 +9,7 @@ by finer products and at last by the exact score.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -205,6 +205,16 @@ def count_ahead(
     return counts.cumsum(axis=1)
 
 
+def _first_mates(
+    x: Tensor, mine: Tensor, source: Gallery, theirs: Tensor, itself: bool, **how: Any
+) -> NDArray[np.int64]:
+    """[P] rank of the first mate of each probe ``x``, which may be in the gallery ``itself``; 0 where it has none."""
+    best = mate_scores(x, mine, source, theirs, itself=itself)
+    bar = torch.where(torch.isinf(best), torch.inf, best)
+    counts = count_ahead(x, bar, mine, source, theirs, **how)
+    return np.where(np.isinf(best.cpu().numpy()), 0, 1 + counts[:, -1])
+
+
 def ranks(
     probes: ArrayLike,
     probe_labels: ArrayLike,
@@ -220,10 +230,7 @@ def ranks(
     x, source = unit(probes, "probes").to(device), gallery(others)
     _same_dim(x, source)
     mine, theirs = whose(probe_labels, len(x), "probe labels").to(device), whose(other_labels, len(source)).to(device)
-    best = mate_scores(x, mine, source, theirs, itself=False)
-    bar = torch.where(torch.isinf(best), torch.inf, best)
-    counts = count_ahead(x, bar, mine, source, theirs, screen=screen, workers=workers, progress=progress)
-    return np.where(np.isinf(best.cpu().numpy()), 0, 1 + counts[:, -1])
+    return _first_mates(x, mine, source, theirs, False, screen=screen, workers=workers, progress=progress)
 
 
 def leave_one_out(
@@ -240,10 +247,7 @@ def leave_one_out(
     x = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(device)
     mine = whose(labels, len(x)).to(device)
     source = gallery(x, normalized=True)
-    best = mate_scores(x, mine, source, mine, itself=True)
-    bar = torch.where(torch.isinf(best), torch.inf, best)
-    counts = count_ahead(x, bar, mine, source, mine, screen=screen, workers=workers, progress=progress)
-    return np.where(np.isinf(best.cpu().numpy()), 0, 1 + counts[:, -1])
+    return _first_mates(x, mine, source, mine, True, screen=screen, workers=workers, progress=progress)
 
 
 def ranks_among(
