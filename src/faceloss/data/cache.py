@@ -88,6 +88,7 @@ def read_faces(source: Source, size: int, cache: Path | None = None, progress: C
         hashes=tuple(hashed[row][1] for row in kept),
         refused=ledger,
         digest=key,
+        generated=source.generated,
     )
 
 

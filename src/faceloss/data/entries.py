@@ -36,6 +36,7 @@ class Source(NamedTuple):
     name: str
     entries: tuple[Entry, ...]
     refused: tuple[Refused, ...]
+    generated: bool = False  # no picture shows a real person
 
 
 def shown(name: str) -> str:

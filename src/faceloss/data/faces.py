@@ -73,6 +73,7 @@ class Faces:
     refused: tuple[Refused, ...]
     digest: str
     prints: npt.NDArray[np.uint64] | None = None  # [N] perceptual hashes, where somebody computed them
+    generated: bool = False  # no picture shows a real person, so any may be shown; see `faceloss.data.about`
 
     def __len__(self) -> int:
         return len(self.files)

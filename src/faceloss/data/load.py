@@ -29,5 +29,5 @@ def open_named(path: str | os.PathLike[str]) -> Source:
     if os.fspath(path) == "builtin":
         from faceloss.data.builtin import builtin_path
 
-        return open_source(builtin_path())._replace(name="builtin")
+        return open_source(builtin_path())._replace(name="builtin", generated=True)
     return open_source(path)

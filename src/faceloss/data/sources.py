@@ -10,6 +10,8 @@
 
 Three conveniences for folders and archives: one common folder around everything is looked through; top-level folders
 that are all named train, val, validation or test are taken as splits; a folder with an ``index.csv`` is read by it.
+
+What an ``identities.csv`` and a README in the root of a folder or archive tell is in `faceloss.data.about`.
 """
 
 import os
@@ -17,6 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from faceloss.data.about import belongs, told
 from faceloss.data.arrow import is_arrow, open_arrow
 from faceloss.data.entries import Source, arrange, finish, is_hidden, is_image, read_file, shown
 from faceloss.data.faces import Refused
@@ -67,6 +70,12 @@ def open_source(path: str | os.PathLike[str], *, flat: bool = False, every: bool
 
 def open_folder(root: Path, *, flat: bool = False, every: bool = False) -> Source:
     """FOLDER/identity/image, or what FOLDER/index.csv or FOLDER/train.rec lists if there is one."""
+    source = _folder(root, flat=flat, every=every)
+    beside = [name for name in sorted(os.listdir(root)) if belongs(name) and (root / name).is_file()]
+    return told(source, {name: partial(read_file, os.fspath(root / name)) for name in beside}, str(root))
+
+
+def _folder(root: Path, *, flat: bool, every: bool) -> Source:
     if (root / "index.csv").is_file():
         return open_table(root / "index.csv", flat=flat)
     if (root / "train.rec").is_file():

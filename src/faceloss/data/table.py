@@ -18,9 +18,15 @@ from faceloss.errors import BadInput
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header (lower case) and rows of a CSV; short rows are filled with ""."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
+    return parse_table(data, str(path))
+
+
+def parse_table(data: bytes, path: str) -> tuple[list[str], list[dict[str, str]]]:
+    """`read_table` of bytes; ``path`` is what they are called in a sentence."""
+    text = data.decode("utf-8-sig", "surrogateescape")
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     try:

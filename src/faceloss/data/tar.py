@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from faceloss.data.about import belongs, told
 from faceloss.data.entries import MAX_FILE, Source, arrange, finish, is_hidden, is_image, shown
 from faceloss.data.faces import Refused
 from faceloss.errors import BadInput
@@ -23,7 +24,10 @@ def open_tar(path: Path, *, flat: bool = False) -> Source:
         raise BadInput(f"{path} is not a readable tar archive ({error}); an archive must be uncompressed.") from None
     listed: dict[tuple[str, ...], Callable[[], bytes]] = {}
     refused: list[Refused] = []
+    texts: dict[str, Callable[[], bytes]] = {}
     for member in members:
+        if member.isreg() and belongs(name := member.name.removeprefix("./")) and member.size <= MAX_FILE:
+            texts[name] = partial(read_range, os.fspath(path), member.offset_data, member.size)
         parts = tuple(part for part in shown(member.name).split("/") if part not in ("", "."))
         if member.isdir() or not parts or not is_image(parts[-1]) or any(is_hidden(p) and p != ".." for p in parts):
             continue
@@ -40,7 +44,7 @@ def open_tar(path: Path, *, flat: bool = False) -> Source:
         raise BadInput(f"{path} holds no images; an archive of faces has one folder of images per identity.")
     pairs: list[tuple[Sequence[str], Callable[[], bytes]]] = list(listed.items())
     entries, misplaced = arrange(pairs, str(path), flat=flat)
-    return finish(path.stem, entries, refused + misplaced)
+    return told(finish(path.stem, entries, refused + misplaced), texts, str(path))
 
 
 def read_range(path: str, offset: int, size: int) -> bytes:
