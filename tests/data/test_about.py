@@ -65,7 +65,7 @@ def test_what_the_images_say_goes_before(folder):
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("identity,group\nann,north\n", "says nothing of 2 identities of the set, the first is bob; add a row for each"),
+        ("identity,group\nann,north\n", "nothing of 2 identities of the set, the first is bob; add a row for each"),
         ("name,group\nann,north\n", "has groups but no column identity"),
         ("identity,group\nann,north\nbob,south\neve,south\nann,south\n", "gives ann two groups, north and south"),
         ("identity,african,asian,caucasian\nann,1,x,0\nbob,1,0,0\neve,1,0,0\n", "shares of ann are african 1, asian x"),

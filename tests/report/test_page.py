@@ -104,7 +104,7 @@ def test_page_asks_no_host_for_anything(page, read):
     assert all(link.startswith("#") for link in links)
     ids = {value for _, name, value in read.attributes if name == "id"}
     assert {link[1:] for link in links} | set(re.findall(r"url\(#([^)]+)\)", page)) <= ids
-    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'") in read.attributes
+    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in read.attributes
 
 
 def test_figures_take_their_colors_from_the_scheme(page):

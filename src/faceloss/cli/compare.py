@@ -41,6 +41,11 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Runs folder; made by this command.")
 @engine_options
+@click.option(
+    "--show-faces",
+    is_flag=True,
+    help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
+)
 @click.option("--title", default="Comparison of losses", help="Title of the report.")
 def compare(
     data: str,
@@ -58,6 +63,7 @@ def compare(
     engine: str | None,
     ray_address: str | None,
     slurm: tuple[str, ...],
+    show_faces: bool,
     title: str,
 ) -> None:
     """Train each loss on the same faces, with the same recipe and budget, over several seeds, and write one report.
@@ -88,10 +94,10 @@ def compare(
             recipe=resolve(recipe, budget, data, bool(tests), progress),
         )
 
-    finish(study, out, engine, workers, ray_address, slurm)
+    finish(study, out, engine, workers, ray_address, slurm, show_faces=show_faces)
 
 
-def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any) -> None:
+def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any, show_faces: bool = False) -> None:
     """Run what is left of a study, write its page, and say where it is; of a single training, hand over the model.
 
     Under ``torchrun`` the processes do each run together; all else, ``study_of`` too, is left to the first of them.
@@ -106,9 +112,9 @@ def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any) -> Non
         progress = Progress(silent=ranks.rank > 0)
         engine = engine_of(*engine_words, processes=ranks.size)
         study = study_of(progress) if ranks.rank == 0 else None  # the others are told
-        run_all(study, out, engine=engine, progress=progress, ranks=ranks)
+        run_all(study, out, engine=engine, progress=progress, ranks=ranks, show_faces=show_faces)
         if study is not None:
-            page = write_report(out).resolve()
+            page = write_report(out, show_faces=show_faces).resolve()
             click.echo(words(out, *hand_over(out)) if study.single else f"{page}")
 
 

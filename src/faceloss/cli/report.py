@@ -12,7 +12,12 @@ import click
     "--format", "formats", multiple=True, type=click.Choice(["csv", "markdown", "latex"]),
     help="Also write the results as RUNS/report.csv (every number), .md or .tex (the table); may be repeated.",
 )  # fmt: skip
-def report(runs: Path, figure: Path | None, formats: tuple[str, ...]) -> None:
+@click.option(
+    "--show-faces",
+    is_flag=True,
+    help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
+)
+def report(runs: Path, figure: Path | None, formats: tuple[str, ...], show_faces: bool) -> None:
     """Write RUNS/report.html anew; an unfinished comparison is shown as far as it is."""
     from faceloss.report import write_figure, write_report, write_table
 
@@ -20,7 +25,11 @@ def report(runs: Path, figure: Path | None, formats: tuple[str, ...]) -> None:
         from faceloss.compare.records import assemble
 
         assemble(runs)
-    click.echo(f"{write_report(runs).resolve()}")
+        if show_faces:
+            from faceloss.compare.failures import keep_anew
+
+            keep_anew(runs)
+    click.echo(f"{write_report(runs, show_faces=show_faces).resolve()}")
     if figure is not None:
         click.echo(f"{write_figure(runs, figure).resolve()}")
     for name in formats:

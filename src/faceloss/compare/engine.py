@@ -13,6 +13,7 @@ from faceloss.compare.engines import Engine, on_this_machine
 from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.here import here
 from faceloss.compare.engines.session import close_session, same_faces, see
+from faceloss.compare.failures import keep_pictures
 from faceloss.compare.looks import look, model_hash, test_digest
 from faceloss.compare.memory import not_spread, refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
@@ -37,13 +38,15 @@ def compare(
     engine: Engine | None = None,
     progress: Progress | None = None,
     ranks: Ranks = ONE,
+    show_faces: bool = False,
 ) -> Path:
     """Run ``study`` into the folder ``out``, or continue what is there, and write ``out/records.jsonl``.
 
     The runs are done by ``engine`` (:func:`faceloss.compare.engines.choose`), or where none is given in ``workers``
     processes of this machine; the records are the same. Nothing in ``out`` is ever overwritten by another study: a
     folder that holds one with other settings is refused. Of several ``ranks`` all call this, and do each run together;
-    process 0, whose ``study`` counts, does all the rest.
+    process 0, whose ``study`` counts, does all the rest. ``show_faces`` consents to keep pictures of real people for
+    the page (:mod:`faceloss.compare.failures`).
 
     Raises:
         BadInput: data, losses or settings cannot be used, or ``out`` belongs to another study.
@@ -86,7 +89,9 @@ def compare(
             for wave in waves(todo):
                 (engine or together)(wave, study, bench, out, board)
         _count_looks(bench, runs, out, progress)
-        return assemble(out)
+        records = assemble(out)
+        keep_pictures(out, bench, show_faces=show_faces)
+        return records
 
 
 def _count_looks(bench: Bench, runs: list[Run], out: Path, progress: Progress) -> None:

@@ -17,6 +17,7 @@ Vectors = Mapping[tuple[str, int], Mapping[str, NDArray[np.float64]]]  # influen
 
 RATES = ("fmr", "fnmr")
 COMPARED = (*RATES, "fmr gap", "fnmr gap")
+OTHERS = tuple(f"{rate} to the others" for rate in RATES)  # of a group minus the mean of the other groups
 
 
 class GroupCell(NamedTuple):
@@ -46,10 +47,13 @@ def group_rows(
 ) -> list[Record]:
     """Every rate and gap: its mean over seeds per label, and each label minus ``baseline`` on the seeds of both.
 
-    Intervals are over subjects and seeds, Holm's adjustment over the labels of one cell; lower is better.
+    Intervals are over subjects and seeds, Holm's adjustment over the labels of one cell; lower is better. Of each label
+    also each group's rate minus the mean of the others, which says whether groups differ at all; there Holm's
+    adjustment is over the groups.
     """
     found = {key: {group_cell(record): record for record in records} for key, records in runs.items()}
-    cells = [cell for cell in dict.fromkeys(c for row in found.values() for c in row) if cell.metric in COMPARED]
+    every = list(dict.fromkeys(c for row in found.values() for c in row))
+    cells = [cell for cell in every if cell.metric in COMPARED]
     rows: list[Record] = []
     for cell in cells:
         for label in labels:
@@ -57,6 +61,7 @@ def group_rows(
             if seeds:
                 rows.append(_summary(cell, label, losses[label], [found[label, s][cell] for s in seeds],
                                      [vectors[label, s].get(cell.name) for s in seeds]))  # fmt: skip
+    rows += _to_the_others([cell for cell in every if cell.metric in OTHERS], labels, losses, found, vectors)
     for cell in cells:
         family: list[Record] = []
         for label in labels:
@@ -83,6 +88,44 @@ def group_rows(
         for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = adjusted
             row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=False)
+    return rows
+
+
+def _to_the_others(
+    cells: list[GroupCell],
+    labels: list[str],
+    losses: Mapping[str, str],
+    found: Mapping[tuple[str, int], Mapping[GroupCell, Record]],
+    vectors: Vectors,
+) -> list[Record]:
+    """Summaries with p and verdict, from all seeds of a label together."""
+    rows: list[Record] = []
+    for label in labels:
+        for test, metric in dict.fromkeys(cell[:2] for cell in cells):
+            family: list[Record] = []
+            for cell in cells:
+                seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
+                if cell[:2] != (test, metric) or not seeds:
+                    continue
+                records = [found[label, seed][cell] for seed in seeds]
+                psi = [vectors[label, seed].get(cell.name) for seed in seeds]
+                row: Record = {"kind": "group summary", "label": label, "loss": losses[label], **cell._asdict()}
+                row |= {"seeds": len(seeds), "value": None, "low": None, "high": None, "spread": None}
+                row |= {"pairs": records[0]["pairs"], "status": "not measurable", "p": None, "p_holm": None}
+                row["note"] = next((r["note"] for r in records if r["value"] is None), records[0]["note"])
+                row["verdict"] = "not measurable"
+                if all(r["value"] is not None for r in records) and all(v is not None for v in psi):
+                    whole = np.stack([v for v in psi if v is not None])
+                    values = np.array([r["value"] for r in records])
+                    d = paired_difference(values, np.zeros_like(values), whole, np.zeros_like(whole))
+                    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                    row |= {"value": d.value, "low": d.low, "high": d.high, "spread": spread, "p": d.p}
+                    row["status"] = "measured"
+                    family.append(row)
+                rows.append(row)
+            for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
+                row["p_holm"] = adjusted
+                row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=False)
     return rows
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faceloss.compare.failures import failures_record
 from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
 from faceloss.compare.study import Study
@@ -81,16 +82,20 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
         if reason := _collapse(rows):
             return found._replace(collapsed=f"{reason} on {test.name}")
         if test.pairs is not None:
-            _keep(found, test.name, _pairs(rows, test))
+            judged = _pairs(rows, test)
+            _keep(found, test.name, judged)
+            _keep_failures(found, test, rows, judged)
             continue
         names = np.array(test.faces.identities)[test.faces.labels]
-        _keep(found, test.name, judge_matrix(rows, names))
+        judged = judge_matrix(rows, names)
+        _keep(found, test.name, judged)
+        _keep_failures(found, test, rows, judged)
         _keep(found, test.name, judge_rank(rows, names))
-        _keep_open_set(found, test.name, rows, names)
         _keep_groups(found, test, rows, names)
         train, held = hold_out(test.faces.labels)
         if len(np.unique(test.faces.labels[train])) > 1:
             _keep(found, test.name, judge_closed_set(rows[train], names[train], rows[held], names[held]))
+        _keep_open_set(found, test.name, rows, names)
     if bench.closed is not None and len(bench.closed):
         train_names = np.array(bench.train.identities)[bench.train.labels]
         closed_names = np.array(bench.closed.identities)[bench.closed.labels]
@@ -132,13 +137,25 @@ def _keep(found: Verdicts, test: str, judged: Judged) -> None:
         curve = {name: np.round(values, 5).tolist() for name, values in judged.scores._asdict().items()}
         marks = {"threshold": judged.threshold, "threshold_far": judged.threshold_far}
         found.curves.append({"kind": "curve", "test": test, "name": "scores", **curve, **marks})
+    if judged.cmc is not None:
+        curve = {"rank": judged.cmc.rank.tolist(), "rate": np.round(judged.cmc.rate, 6).tolist()}
+        found.curves.append({"kind": "curve", "test": test, "name": "cmc", **curve})
+
+
+def _keep_failures(found: Verdicts, test: Test, rows: NDArray[np.float32], judged: Judged) -> None:
+    record = failures_record(test, rows, judged)
+    if record is not None:
+        found.curves.append(record)
 
 
 def _keep_open_set(found: Verdicts, test: str, rows: NDArray[np.float32], names: NDArray[np.str_]) -> None:
-    """The curves of an open set: half of the identities enrolled, galleries of several sizes."""
+    """TPIR and curves of an open set: half of the identities enrolled, galleries of several sizes, a protocol each."""
     if np.count_nonzero(np.unique(names, return_counts=True)[1] > 1) < 4:
         return  # fewer than two identities to enroll
-    for curve in judge_open_set(rows, names).curves:
+    judged = judge_open_set(rows, names, extrapolate=True)
+    tpir = [row for row in judged.judged.rows if row.metric == "tpir"]
+    _keep(found, test, Judged(tuple(row._replace(protocol=f"open set, {row.gallery:,} enrolled") for row in tpir)))
+    for curve in judged.curves:
         found.curves.append({"test": test, **curve_record(curve)})
 
 

@@ -161,6 +161,7 @@ def _distinct(tests: list[Test]) -> list[Test]:
 def _record(role: str, name: str, faces: Faces) -> dict[str, Any]:
     counts = np.bincount(faces.labels, minlength=len(faces.identities))
     reasons = Counter(item.reason for item in faces.refused)
+    people = set(zip(faces.groups, faces.labels.tolist(), strict=True))
     return {
         "kind": "data",
         "role": role,
@@ -173,6 +174,8 @@ def _record(role: str, name: str, faces: Faces) -> dict[str, Any]:
         "refused_files": [[item.file, item.reason] for item in faces.refused[:50]],
         "digest": faces.digest,
         "groups": dict(sorted(Counter(group for group in faces.groups if group).items())),
+        "group_identities": dict(sorted(Counter(group for group, _ in people if group).items())),
+        **({"generated": True} if faces.generated else {}),
         "overlap_identities": 0,
         "overlap_images": 0,
     }

@@ -29,7 +29,7 @@ def belongs(name: str) -> bool:
 
 
 def told(source: Source, files: dict[str, Callable[[], bytes]], where: str) -> Source:
-    """``source`` with what the ``files`` of its root (name to reader) tell: groups of identities, and whether generated.
+    """``source`` with what the ``files`` of its root (name to reader) tell: groups, and whether generated.
 
     Raises:
         BadInput: an identities.csv with groups that lacks an identity of the set, names one twice with two groups, or
@@ -67,7 +67,7 @@ def _groups(data: bytes, where: str) -> dict[str, str]:
         identity = shown(row[key])
         group = shown(row["group"]) if "group" in header else _largest(row, where, identity)
         if found.setdefault(identity, group) != group:
-            raise BadInput(f"{where} gives {identity} two groups, {found[identity]} and {group}; leave one of the rows.")
+            raise BadInput(f"{where} gives {identity} two groups, {found[identity]} and {group}; leave one row.")
     return found
 
 

@@ -38,12 +38,20 @@ class Measured(NamedTuple):
     group: str = ""  # of people or images, where the number is of one group
 
 
+class Cmc(NamedTuple):
+    """The cumulative match characteristic: share of the probes whose first mate is among the first k of the gallery."""
+
+    rank: Ints  # [T] 1, 2, ... up to where every probe has found one
+    rate: Floats  # [T]
+
+
 class Judged(NamedTuple):
     rows: tuple[Measured, ...]
     det: Det | None = None
     scores: ScoreHistogram | None = None
     threshold: float | None = None  # marked in the score histogram
     threshold_far: float | None = None
+    cmc: Cmc | None = None
 
 
 def unit(embeddings: ArrayLike, what: str = "embeddings") -> Unit:

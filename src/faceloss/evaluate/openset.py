@@ -8,7 +8,14 @@ its best mate, x that of its best other (ISO/IEC 19795-1, NIST FRVT 1:N).
 
 The threshold is the smallest whose attained FPIR is at most the wanted one. It belongs to a gallery size: of N enrolled
 people, FPIR = 1 - (1 - FMR)^N to first order, so galleries of several sizes are judged, each a part of the next, with
-the same non-mated probes.
+the same non-mated probes. Larger ones than there are can only be extrapolated from the largest measured one, of G
+people, as if every further person were a stranger like those there are, alike for all probes:
+
+    FPIR(t, N) = 1 - (1 - FPIR(t, G))^(N / G)
+    TPIR(t, N) = mean over mated probes of [m >= t and m > x] (1 - FPIR(m, G))^(N / G - 1)
+
+Since some probes resemble more people than others, the true FPIR(t, N) is lower: the extrapolation is on the safe side
+there. It says nothing about scores that no stranger has reached yet.
 
 Influence of subject s, with lambda = dTPIR / dFPIR; the gallery is held fixed:
 
@@ -31,6 +38,7 @@ from faceloss.evaluate.verification import slope
 FPIRS = (0.001, 0.01, 0.1)
 RANKS = (1, 5, 10)
 CURVE_POINTS = 60
+LARGEST = 0.3  # an extrapolated curve that starts at a higher FPIR is of no use
 
 
 class Search(NamedTuple):
@@ -45,12 +53,16 @@ class Search(NamedTuple):
 
 
 class OpenSetCurve(NamedTuple):
-    """FNIR over FPIR for one gallery, from the smallest measurable FPIR up."""
+    """FNIR over FPIR for one gallery, from the smallest measurable FPIR up.
+
+    ``extrapolated_from`` is the size of the gallery that was measured where this one is larger than any there is.
+    """
 
     gallery: int
     fpir: Floats  # [T] attained
     fnir: Floats  # [T]
     threshold: Floats  # [T]
+    extrapolated_from: int | None = None
 
 
 class OpenSet(NamedTuple):
@@ -143,6 +155,24 @@ def _curve(search: Search) -> OpenSetCurve | None:
     return OpenSetCurve(search.gallery, fpir, 1 - np.array([_tpir(search, t) for t in thresholds]), thresholds)
 
 
+def _beyond(search: Search) -> list[OpenSetCurve]:
+    """Galleries of the powers of ten above the measured one, while an FPIR of ``LARGEST`` can be reached."""
+    measured = _curve(search)
+    if measured is None:
+        return []
+    hit = (search.mate >= measured.threshold[:, None]) & (search.mate > search.other)  # [T,M]
+    alarms = np.sort(search.alarm)
+    stranger = 1 - np.searchsorted(alarms, search.mate, "left") / alarms.size  # [M] FPIR at the score of the mate
+    found = []
+    for size in (10**k for k in range(1, 10)):
+        times = size / search.gallery
+        fpir = 1 - (1 - measured.fpir) ** times
+        if times > 1 and fpir[0] <= LARGEST:
+            fnir = 1 - np.mean(hit * (1 - stranger) ** (times - 1), axis=1)
+            found.append(OpenSetCurve(size, fpir, fnir, measured.threshold, search.gallery))
+    return found
+
+
 def _closed(protocol: str, e: Unit, code: Ints, gallery: Ints, probes: Ints, subjects: int) -> list[Measured]:
     """Rank-k of the mated probes in the whole gallery; a tie counts against the mate."""
     probes = probes[np.isin(code[probes], code[gallery])]
@@ -185,6 +215,7 @@ def judge_open_set(
     fpirs: Sequence[float] = FPIRS,
     seed: int = 0,
     protocol: str = "open set",
+    extrapolate: bool = False,
     progress: Progress | None = None,
 ) -> OpenSet:
     """TPIR at FPIR for galleries of several ``sizes`` (identities), rank-k in the whole gallery, and curves.
@@ -192,6 +223,7 @@ def judge_open_set(
     ``embeddings`` [N,D] raw or unit, ``identities`` [N], ``roles`` [N] "gallery" or "probe" (other rows take no part);
     without roles, those of :func:`enroll`. Several galleries ("gallery1", "gallery2") are judged one after the other
     with all probes, and named in the rows' group; rows without a group are then the means over the galleries.
+    With ``extrapolate`` there are curves of larger galleries, too, which say so; never rows.
     """
     e = unit(embeddings)
     code, subjects = codes(identities, len(e))
@@ -218,6 +250,7 @@ def judge_open_set(
         rows += _closed(protocol, e, code, gallery, probes, subjects)
         judged.append([row._replace(group=name if len(galleries) > 1 else "") for row in rows])
         curves += [curve for search in found if (curve := _curve(search)) is not None]
+        curves += _beyond(found[-1]) if extrapolate else []
     rows = [row for rows in judged for row in rows]
     if len(galleries) > 1:
         rows = [*(_mean(cells) for cells in zip(*judged, strict=True)), *rows]

@@ -18,11 +18,12 @@ from numpy.typing import ArrayLike
 
 from faceloss.errors import BadInput
 from faceloss.evaluate import linear, scale
-from faceloss.evaluate.cells import MEASURED, Judged, Measured, Progress, Unit, cell, codes, missing, unit
+from faceloss.evaluate.cells import MEASURED, Cmc, Judged, Measured, Progress, Unit, cell, codes, missing, unit
 from faceloss.evaluate.metrics import (
     EXPECTED_ERRORS,
     FAR_GRID,
     Ints,
+    cmc,
     measurable,
     ten_folds,
 )
@@ -263,7 +264,15 @@ def judge_rank(
         value = float(hit.sum() / n)
         psi = sums(code, np.where(probes, hit - value, 0.0) / n, subjects)
         rows.append(cell("rank", "rank", float(k), value, psi, n, mated))
-    return Judged(tuple(rows))
+    return Judged(tuple(rows), cmc=_cmc(ranks[probes]) if n >= EXPECTED_ERRORS and mated > 1 else None)
+
+
+def _cmc(ranks: Ints) -> Cmc:
+    """From the rank of each probe's first mate; every rank up to 10, then some 40 more."""
+    last = int(ranks.max())
+    at = np.unique(np.concatenate([np.arange(1, 11), np.geomspace(10, max(last, 10), 40).round()])).astype(np.int64)
+    at = at[at <= last]
+    return Cmc(at, cmc(ranks, at.tolist()))
 
 
 def judge_closed_set(

@@ -22,6 +22,8 @@ def group_record(row: GroupRate) -> Record:
 
 
 def curve_record(curve: OpenSetCurve) -> Record:
-    """``{"kind": "open set", "gallery", "fpir": [...], "fnir": [...], "threshold": [...]}``."""
+    """``{"kind": "open set", "gallery", "fpir": [...], "fnir": [...], "threshold": [...]}``; of a gallery that is
+    larger than any there is also ``"extrapolated_from"``."""
     parts = {name: getattr(curve, name).round(7).tolist() for name in ("fpir", "fnir", "threshold")}
-    return {"kind": "open set", "gallery": curve.gallery, **parts}
+    beyond = {"extrapolated_from": curve.extrapolated_from} if curve.extrapolated_from else {}
+    return {"kind": "open set", "gallery": curve.gallery, **beyond, **parts}

@@ -13,18 +13,18 @@ def _silent(what: str, done: int, total: int) -> None:
     pass
 
 
-def write_report(runs: Path, progress: Callable[[str, int, int], None] = _silent) -> Path:
-    """Write ``RUNS/report.html`` from ``RUNS/records.jsonl`` and, where it exists, ``RUNS/costs.jsonl``.
+def write_report(runs: Path, progress: Callable[[str, int, int], None] = _silent, *, show_faces: bool = False) -> Path:
+    """Write ``RUNS/report.html`` from ``records.jsonl`` and, where they exist, ``costs.jsonl`` and ``pictures.jsonl``.
 
-    The page asks no host for anything and is a pure function of the two files: same records, same bytes. It is replaced
-    as a whole or not at all. Raises BadInput (file and line) for records that cannot be used, CouldNotFinish where the
-    page cannot be written.
+    The page asks no host for anything and is a pure function of these files: same records, same bytes. It is replaced
+    as a whole or not at all. It shows pictures of generated faces only, those of real people with ``show_faces``.
+    Raises BadInput (file and line) for records that cannot be used, CouldNotFinish where the page cannot be written.
     """
     from faceloss.report.page import page
     from faceloss.report.records import read_records
 
     path = runs / "report.html"
-    write_atomically(path, page(read_records(runs), progress).encode("utf-8"))
+    write_atomically(path, page(read_records(runs, show_faces=show_faces), progress).encode("utf-8"))
     return path
 
 

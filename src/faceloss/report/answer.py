@@ -68,8 +68,12 @@ def ranked(records: Records, key: Key | None) -> list[str]:
 
 def verdict(difference: Difference) -> str:
     """The verdict as it may be printed: on fewer than three seeds nothing is better or worse."""
-    exploratory = (difference.seeds or 0) < EXPLORE and difference.verdict in ("better", "worse")
-    return "no difference found" if exploratory else difference.verdict
+    return shown_verdict(difference.verdict, difference.seeds)
+
+
+def shown_verdict(words: str, seeds: int | None) -> str:
+    """``words``, unless they claim a difference on fewer than three seeds."""
+    return "no difference found" if (seeds or 0) < EXPLORE and words in ("better", "worse") else words
 
 
 def outcome(records: Records, label: str, row: Difference | None) -> str:

@@ -1,14 +1,14 @@
-"""The results for papers and spreadsheets: the one table in Markdown and LaTeX, every number behind it in CSV.
+"""The results for papers and spreadsheets: the tables in Markdown and LaTeX, every number behind them in CSV.
 
 All three are functions of the records alone: the same records give the same bytes.
 """
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 
-from faceloss.report import answer, searched, tables
+from faceloss.report import answer, groups, searched, tables
 from faceloss.report.kinds import Cell
 from faceloss.report.records import Records
 from faceloss.report.words import digits, interval, number, place, signed
@@ -19,7 +19,7 @@ Rows = list[list[str]]  # the first one holds the names of the columns
 def grid(records: Records) -> Rows:
     """The one table of the page: a row a loss from the best to the worst, none left out."""
     key = answer.primary(records)
-    keys = tables.columns(records)
+    keys = tables.main_columns(records)
     decimals = {k: digits(answer.spans(c for (_, n), c in records.summaries.items() if n == k)) for k in keys}
     compared = answer.compared(records, key)
     gap = digits(answer.spans(compared.values()), most=4)
@@ -50,11 +50,24 @@ def _cell(cell: Cell | None, decimals: int, records: Records, label: str) -> str
     return f"{number(cell.value, decimals)}{spread} {interval(cell.low, cell.high, decimals)}".rstrip()
 
 
+def grids(records: Records) -> list[tuple[str, Rows, int]]:
+    """All tables of the export: a title ("" for the one table), the rows, and how many columns are of words."""
+    more = [(f"Groups, {found.test}", groups.grid(records, found), 1) for found in groups.places(records)]
+    return [("", grid(records), 4), *more]
+
+
 def markdown(records: Records) -> str:
-    """A table of GitHub's Markdown."""
-    header, *body = [[re.sub(r"([\\`*_<>|\[\]~$])", r"\\\1", text) for text in row] for row in grid(records)]
+    """Tables of GitHub's Markdown."""
+    return "\n".join(_markdown(title, rows) for title, rows, _ in grids(records))
+
+
+def _markdown(title: str, rows: Rows) -> str:
+    (title,), header, *body = [
+        [re.sub(r"([\\`*_<>|\[\]~$])", r"\\\1", text) for text in row] for row in ([title], *rows)
+    ]
     rule = ["---"] * len(header)
-    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *body))
+    named = f"**{title}**\n\n" if title else ""
+    return named + "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *body))
 
 
 _LATEX = {
@@ -65,12 +78,16 @@ _LATEX = {
 
 
 def latex(records: Records) -> str:
-    r"""A ``tabular`` with the rules of the package booktabs; text of any kind is escaped."""
-    header, *body = [["".join(_LATEX.get(c, c) for c in text) for text in row] for row in grid(records)]
-    columns = "llll".ljust(len(header), "r")  # four of words, the others of numbers
+    r"""A ``tabular`` a table, with the rules of the package booktabs; text of any kind is escaped."""
+    return "\n".join(_tabular(title, rows, words) for title, rows, words in grids(records))
+
+
+def _tabular(title: str, rows: Rows, words: int) -> str:
+    (title,), header, *body = [["".join(_LATEX.get(c, c) for c in text) for text in row] for row in ([title], *rows)]
+    columns = ("l" * words).ljust(len(header), "r")
     lines = [
-        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _line(header), r"\midrule", *map(_line, body),
-        r"\bottomrule", r"\end{tabular}",
+        *([rf"\paragraph{{{title}}}"] if title else []), rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
+        _line(header), r"\midrule", *map(_line, body), r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -82,7 +99,7 @@ def _line(cells: Sequence[str]) -> str:
 COLUMNS = (
     "label", "loss", "test", "protocol", "metric", "at", "status", "value", "low", "high", "spread", "seeds", "pairs",
     "effective", "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "images_seen",
-    "images_tried",
+    "images_tried", "group", "other_group",
 )  # fmt: skip
 
 
@@ -102,9 +119,31 @@ def comma_separated(records: Records) -> str:
             if row is not None:
                 gap = [row.baseline, row.value, row.low, row.high, row.p, row.p_holm, answer.verdict(row)]
             numbers = [cell.value, cell.low, cell.high, cell.spread, cell.seeds, cell.pairs, cell.effective]
-            fields = [label, cell.loss, *key[:3], key.at, cell.status, *numbers, *gap, *images]
+            fields = [label, cell.loss, *key[:3], key.at, cell.status, *numbers, *gap, *images, "", ""]
             writer.writerow(["" if field is None else field for field in fields])
+    for found in groups.places(records):
+        for label in groups.ranked(records, found):
+            for fields in _group_rows(records, found, label):
+                writer.writerow(["" if field is None else field for field in fields])
     return out.getvalue()
+
+
+def _group_rows(records: Records, found: groups.Place, label: str) -> Iterator[list[str | float | None]]:
+    """Every rate of a label's groups, with its difference to the baseline, or for "to the others" its own test."""
+    images = searched.images(records, label) or (None, None)
+    for (who, metric, group, other), cell in found.cells.items():
+        if who != label:
+            continue
+        numbers = [cell.value, cell.low, cell.high, cell.spread, cell.seeds, cell.pairs, None]
+        gap: list[str | float | None] = [None] * 7
+        row = found.gaps.get((label, metric, group, other))
+        if row is not None:
+            words = answer.shown_verdict(row.verdict, row.seeds)
+            gap = [row.baseline, row.value, row.low, row.high, row.p, row.p_holm, words]
+        elif cell.verdict:
+            gap[4:] = [cell.p, cell.p_holm, answer.shown_verdict(cell.verdict, cell.seeds)]
+        head = [label, cell.loss, cell.test, "groups", metric, cell.at, cell.status]
+        yield [*head, *numbers, *gap, *images, group, other]
 
 
 FORMATS: dict[str, tuple[str, Callable[[Records], str]]] = {  # suffix of the file, and what is in it

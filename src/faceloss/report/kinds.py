@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, StringConstraints
 
 Verdict = Literal["better", "worse", "no difference found", "not measurable", "diverged"]
 
@@ -50,7 +50,9 @@ class Data:
     overlap_images: int | None = None
     overlap: str = ""  # what was done: drop-from-train, drop-from-test, keep
     overlap_kinds: dict[str, int] = field(default_factory=dict)  # names, files, pictures, renamed
-    groups: dict[str, Any] = field(default_factory=dict)
+    groups: dict[str, Any] = field(default_factory=dict)  # images
+    group_identities: dict[str, int] = field(default_factory=dict)
+    generated: bool = False  # no picture shows a real person
     refused_files: tuple[tuple[str, ...], ...] = ()  # (file, reason) of the first few
     pairs: int | None = None  # of a pair list
 
@@ -101,6 +103,8 @@ class Cell:
     pairs: Number = None
     effective: Number = None
     attained: Number = None
+    threshold: Number = None  # a score
+    gallery: int | None = None  # identities enrolled
     seeds: int | None = None
     spread: Number = None
     note: str = ""
@@ -136,11 +140,64 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Group:
+    """A rate of a group at one threshold for all, over all seeds of a label; or, with a seed, of one run.
+
+    ``metric`` is fmr or fnmr, of two groups where ``other`` names one, and of each "gap" (largest minus smallest) and
+    "to the others" (minus the mean of the other groups); a run has "ratio" too.
+    """
+
+    label: str
+    test: str
+    metric: str
+    status: Literal["measured", "not measurable"]
+    loss: str = ""
+    group: str = ""
+    other: str = ""
+    at: Number = None  # FAR over all impostor pairs
+    seed: int | None = None
+    seeds: int | None = None
+    value: Number = None
+    low: Number = None
+    high: Number = None
+    spread: Number = None
+    pairs: Number = None
+    p: Number = None
+    p_holm: Number = None
+    verdict: str = ""  # of "to the others"
+    note: str = ""
+
+    @property
+    def measured(self) -> bool:
+        return self.status == "measured" and self.value is not None
+
+
+@dataclass(frozen=True)
+class GroupDifference:
+    """A rate or gap of a label minus that of the baseline; lower is better."""
+
+    label: str
+    baseline: str
+    test: str
+    metric: str
+    verdict: Verdict
+    group: str = ""
+    other: str = ""
+    at: Number = None
+    value: Number = None
+    low: Number = None
+    high: Number = None
+    p: Number = None
+    p_holm: Number = None
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
 class Curve:
     label: str
     seed: int
     test: str
-    name: str  # det | scores
+    name: str  # det | scores | cmc
     far: tuple[float, ...] = ()
     frr: tuple[float, ...] = ()
     low: tuple[Number, ...] = ()
@@ -150,6 +207,60 @@ class Curve:
     impostor: tuple[float, ...] = ()
     threshold: Number = None
     threshold_far: Number = None
+    rank: tuple[int, ...] = ()
+    rate: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """FNIR over FPIR of one gallery; ``extrapolated_from`` is the size that was measured where this one was not."""
+
+    label: str
+    seed: int
+    test: str
+    gallery: int
+    fpir: tuple[float, ...]
+    fnir: tuple[float, ...]
+    extrapolated_from: int | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of a test, by names alone."""
+
+    file: str
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    score: float
+    first: Image
+    second: Image
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The hardest errors of a run at one threshold: strangers that it accepts, people that it does not know again."""
+
+    label: str
+    seed: int
+    test: str
+    status: Literal["measured", "not measurable"]
+    threshold: Number = None
+    threshold_far: Number = None
+    false_matches: tuple[Pair, ...] = ()
+    false_non_matches: tuple[Pair, ...] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail of an image of a test; ``generated`` says that it shows no real person."""
+
+    test: str
+    file: str
+    jpeg: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+    generated: bool = False
 
 
 @dataclass(frozen=True)

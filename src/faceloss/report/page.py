@@ -2,18 +2,34 @@
 
 from collections.abc import Callable
 
-from faceloss.report import answer, charts, curves, det, facts, failures, search_section, searched, tables
+from faceloss.report import (
+    answer,
+    charts,
+    curves,
+    det,
+    facts,
+    failures,
+    groups,
+    hardest,
+    identification,
+    search_section,
+    searched,
+    tables,
+)
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
 from faceloss.report.sheet import sheet
 from faceloss.report.svg import inline
 from faceloss.report.words import metric, place, plural
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # pictures lie in the page itself
 SECTIONS = {
     "table": "One table",
     "figures": "Figures",
+    "identification": "Identification",
     "search": "Search",
     "results": "All results",
+    "groups": "Groups",
     "failures": "Failures",
     "data": "Data",
     "reading": "How to read this",
@@ -27,9 +43,11 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
     content: dict[str, list[Child]] = {
         "table": _table(records),
         "figures": _figures(records, progress),
+        "identification": identification.section(records),
         "search": search_section.section(records, progress),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
-        "failures": failures.failures(records),
+        "groups": groups.section(records),
+        "failures": [*failures.failures(records), *hardest.section(records)],
         "data": facts.data(records),
         "reading": [facts.reading()],
         "reproduce": facts.reproduce(records),
@@ -44,7 +62,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
     meta = [
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="color-scheme", content="light dark"),
     ]
     document = tag(

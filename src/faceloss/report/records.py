@@ -15,7 +15,23 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from faceloss.errors import BadInput
-from faceloss.report.kinds import Cell, Cost, Curve, Data, Difference, Epoch, Key, Run, Search, Study
+from faceloss.report.kinds import (
+    Cell,
+    Cost,
+    Curve,
+    Data,
+    Difference,
+    Epoch,
+    Failures,
+    Group,
+    GroupDifference,
+    Key,
+    OpenSet,
+    Picture,
+    Run,
+    Search,
+    Study,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,12 @@ class Records:
     summaries: dict[tuple[str, Key], Cell]
     differences: dict[tuple[str, Key], Difference]
     curves: tuple[Curve, ...]
+    open_sets: tuple[OpenSet, ...]
     searches: dict[tuple[str, int], list[Search]]  # the epochs of a run, in order
+    groups: tuple[Group, ...]  # over seeds
+    group_differences: tuple[GroupDifference, ...]
+    failures: tuple[Failures, ...]
+    pictures: dict[tuple[str, str], Picture]  # by test and file; those that may be shown
     costs: dict[tuple[str, int], Cost]
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
@@ -67,7 +88,7 @@ class Records:
         """Every column, in the order in which tests appear; within a test from the easiest FAR to the hardest."""
         cells = [*self.summaries.values(), *self.results.values()]
         places = list(dict.fromkeys((cell.test, cell.protocol) for cell in cells))
-        metrics = ["accuracy", "tar", "tar by identity", "rank", "eer", "auc"]
+        metrics = ["accuracy", "tar", "tar by identity", "rank", "tpir", "eer", "auc"]
 
         def order(key: Key) -> tuple[int, int, str, float]:
             known = metrics.index(key.metric) if key.metric in metrics else len(metrics)
@@ -86,9 +107,15 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "summary": TypeAdapter(Cell),
     "difference": TypeAdapter(Difference),
     "curve": TypeAdapter(Curve),
+    "open set": TypeAdapter(OpenSet),
+    "failures": TypeAdapter(Failures),
     "search": TypeAdapter(Search),
+    "group": TypeAdapter(Group),
+    "group summary": TypeAdapter(Group),
+    "group difference": TypeAdapter(GroupDifference),
 }
 COST = TypeAdapter(Cost)
+PICTURE = TypeAdapter(Picture)
 
 # Characters that no page may hold, and those that turn the reading direction of what follows.
 _UNPRINTABLE = re.compile(
@@ -149,10 +176,11 @@ def _content(path: Path) -> bytes:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def read_records(runs: Path) -> Records:
-    """Read ``RUNS/records.jsonl`` and, where it exists, ``RUNS/costs.jsonl``.
+def read_records(runs: Path, *, show_faces: bool = False) -> Records:
+    """Read ``RUNS/records.jsonl`` and, where they exist, ``RUNS/costs.jsonl`` and ``RUNS/pictures.jsonl``.
 
-    Raises BadInput with file and line number for a line that cannot be used, and for a file without any record.
+    A picture of faces that are not generated is left out unless ``show_faces`` consents to show it. Raises BadInput
+    with file and line number for a line that cannot be used, and for a file without any record.
     """
     path = runs / "records.jsonl"
     content = _content(path)
@@ -171,10 +199,8 @@ def read_records(runs: Path) -> Records:
             settings = {key: value for key, value in record.items() if key != "kind"}
     if not any(rows.values()):
         raise BadInput(f"{path} holds no records; run `faceloss compare` into this folder first.")
-    costs = runs / "costs.jsonl"
-    spent = [
-        _read(where, COST.validate_python, r) for where, r in _lines(costs, _content(costs) if costs.exists() else b"")
-    ]
+    spent = _beside(runs / "costs.jsonl", COST)
+    pictures = [row for row in _beside(runs / "pictures.jsonl", PICTURE) if row.generated or show_faces]
     return Records(
         study=rows["study"][-1] if rows["study"] else Study(),
         settings=settings,
@@ -185,11 +211,22 @@ def read_records(runs: Path) -> Records:
         summaries={(cell.label, cell.key): cell for cell in rows["summary"]},
         differences={(row.label, row.key): row for row in rows["difference"]},
         curves=tuple(rows["curve"]),
+        open_sets=tuple(rows["open set"]),
         searches=_searches(rows["search"]),
+        groups=tuple(rows["group summary"]),
+        group_differences=tuple(rows["group difference"]),
+        failures=tuple(rows["failures"]),
+        pictures={(picture.test, picture.file): picture for picture in pictures},
         costs={(cost.label, cost.seed): cost for cost in spent},
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _beside(path: Path, reader: TypeAdapter[Any]) -> list[Any]:
+    """The rows of a file that need not be there."""
+    content = _content(path) if path.exists() else b""
+    return [_read(where, reader.validate_python, row) for where, row in _lines(path, content)]
 
 
 def _searches(rows: list[Search]) -> dict[tuple[str, int], list[Search]]:

@@ -23,6 +23,7 @@ h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 
 h2 { font-size: 1.3rem; letter-spacing: -0.01em; margin: 4rem 0 0.75rem; padding-top: 1.25rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 2.25rem 0 0.5rem; overflow-wrap: anywhere; }
+h4 { font-size: 0.9rem; margin: 1.5rem 0 0.25rem; overflow-wrap: anywhere; }
 a { color: var(--c1); text-underline-offset: 0.15em; }
 :focus-visible { outline: 2px solid var(--c1); outline-offset: 3px; }
 .facts, figcaption, .note, small { color: var(--muted); }
@@ -61,6 +62,10 @@ figure { margin: 1.5rem 0 3rem; }
 .plot svg { display: block; width: 100%; min-width: 38rem; height: auto; }
 figcaption { margin-top: 0.6rem; font-size: 0.9rem; }
 figcaption b { color: var(--ink); }
+.hardest p { margin: 0.75rem 0 0.25rem; }
+.pairs { list-style: none; display: flex; flex-wrap: wrap; gap: 0.75rem 1.25rem; margin: 0; padding: 0; }
+.pairs li { max-width: 18rem; } .pairs small { display: block; } .pairs img { display: inline-block; width: 56px;
+  height: 56px; object-fit: contain; margin-right: 3px; }
 details { margin: 0.75rem 0; }
 summary { cursor: pointer; color: var(--c1); width: fit-content; }
 pre { background: var(--panel); border-radius: 8px; padding: 0.9rem 1.1rem; overflow-x: auto; white-space: pre-wrap;

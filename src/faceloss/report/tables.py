@@ -123,6 +123,11 @@ def columns(records: Records) -> list[Key]:
     return keys
 
 
+def main_columns(records: Records) -> list[Key]:
+    """Those of the one table; open sets have a section of their own."""
+    return [key for key in columns(records) if key.metric != "tpir"]
+
+
 def column(records: Records, key: Key) -> str:
     """The name of a column; of several FARs that no loss can be measured at one name stands for all."""
     below = any(k[:3] == key[:3] and (k.at or 0.0) < (key.at or 0.0) for k in records.keys)
@@ -140,7 +145,7 @@ def _unbroken(name: str) -> list[Child]:
 def main_table(records: Records) -> Safe:
     """Rows are losses, columns every test side by side; the best on top, none left out."""
     key = answer.primary(records)
-    keys = columns(records)
+    keys = main_columns(records)
     decimals = {k: digits(answer.spans(c for (_, n), c in records.summaries.items() if n == k)) for k in keys}
     rows = answer.compared(records, key)
     gap = digits(answer.spans(rows.values()), most=4)

@@ -54,6 +54,8 @@ def metric(key: Key) -> str:
     """The name of a column within its test, e.g. ``TAR at FAR 1e-3``."""
     if key.metric.startswith("tar") and key.at is not None:
         return f"TAR{key.metric[3:]} at FAR {power(key.at)}"
+    if key.metric == "tpir" and key.at is not None:
+        return f"TPIR at FPIR {power(key.at)}"
     if key.metric == "rank" and key.at is not None:
         return f"Rank {key.at:g}"
     return {"accuracy": "Accuracy", "tar": "TAR", "eer": "EER", "auc": "AUC", "rank": "Rank"}.get(
