@@ -108,14 +108,23 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, make_searched, save) -> Path:
+def page(tmp_path_factory, make_searched, save, more) -> Path:
+    """Thirty losses, two of them searched for, with everything that a test can tell."""
     study = make_searched(SEARCHED, labels=tuple(LOSSES), seeds=(0, 1, 2, 3, 4), epochs=20)
-    return write_report(save(tmp_path_factory.mktemp("thirty"), study.records(), study.costs()))
+    failures = more.failures(study)
+    rows = [*study.records(), *more.groups(study), *more.open_sets(study), *failures]
+    folder = save(tmp_path_factory.mktemp("thirty"), rows, study.costs())
+    pictures = more.pictures(failures, True)
+    (folder / "pictures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pictures))
+    return write_report(folder)
 
 
 def test_thirty_losses_on_five_seeds_are_under_two_megabytes(page):
     text = page.read_text(encoding="utf-8")
     assert text.count('<th scope="row">') > 30
+    for section in ("identification", "groups", "failures"):
+        assert f'<section id="{section}">' in text
+    assert text.count("data:image/jpeg;base64,") == 2 * 24
     assert 400_000 < page.stat().st_size < 2_000_000
 
 

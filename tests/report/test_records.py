@@ -106,6 +106,7 @@ value = st.recursive(
     max_leaves=6,
 )
 KINDS = ["study", "data", "run", "epoch", "result", "summary", "difference", "curve", "other"]
+KINDS += ["group", "group summary", "group difference", "open set", "failures"]
 NAMES = [
     "label",
     "seed",
@@ -120,6 +121,10 @@ NAMES = [
     "far",
     "losses",
     "images",
+    "gallery",
+    "fpir",
+    "verdict",
+    "false_matches",
 ]
 
 

@@ -42,6 +42,11 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Runs folder; made by this command.")
 @engine_options
 @click.option(
+    "--balance",
+    is_flag=True,
+    help="Also train each loss on batches with equally many images of every group, as many images in all.",
+)
+@click.option(
     "--show-faces",
     is_flag=True,
     help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
@@ -63,6 +68,7 @@ def compare(
     engine: str | None,
     ray_address: str | None,
     slurm: tuple[str, ...],
+    balance: bool,
     show_faces: bool,
     title: str,
 ) -> None:
@@ -91,6 +97,7 @@ def compare(
             overlap=overlap,
             losses=specifications,
             seeds=seeds,
+            balance=balance,
             recipe=resolve(recipe, budget, data, bool(tests), progress),
         )
 

@@ -64,6 +64,8 @@ def compare(
         bench = prepare(study, progress)
         share(len(bench.train.identities), ranks.rank, ranks.size)  # refuses more processes than classes
         refuse_what_cannot_fit(study, len(bench.train.identities), ranks)
+        if study.balance:
+            _grouped(bench)
         rows = _rows(study, bench, ranks)
         _divisible(study, bench, rows, ranks)
         _rewarded(rows, bench)
@@ -146,6 +148,25 @@ def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks)
             raise BadInput(
                 f"A batch of {smallest} images cannot be divided among {ranks.size} processes, at least two to each; "
                 f"raise the batch (--set batch={2 * ranks.size} or more) or start {max(1, smallest // 2)} or fewer."
+            )
+
+
+def _grouped(bench: Bench) -> None:
+    """See that there are groups to balance the training images by."""
+    train = bench.train
+    if unknown := sum(not group for group in train.groups):
+        raise BadInput(
+            f"--balance: {unknown} of the {len(train)} training images have no group; name one for each in a column "
+            "group, or in identities.csv."
+        )
+    groups = set(train.groups)
+    if len(groups) < 2:
+        raise BadInput(f"--balance: all training images are of the group {min(groups)}; at least two are needed.")
+    for test in bench.tests:
+        if empty := sorted(set(test.faces.groups) - {""} - groups):
+            raise BadInput(
+                f"--balance: training has no image of the group {empty[0]}, which {test.name} has; add some, or leave "
+                "it out of the test."
             )
 
 

@@ -125,6 +125,8 @@ def command(study: Study) -> str:
     words += [f"--test {test}" for test in study.tests]
     if study.images:
         words.append(f"--images {study.images}")
+    if study.balance:
+        words.append("--balance")
     defaults = type(study.recipe)().model_dump()
     given = study.recipe.model_dump(exclude={"device", "precision", "epochs"})
     words.append(f"--epochs {study.recipe.epochs}")

@@ -35,6 +35,7 @@ class Study(Frozen):
     single: Single | None = None  # not a comparison, but one training
     split_seed: int = 0
     overlap: Choice = "drop-from-train"  # where a person of training is also in a test
+    balance: bool = False  # every row a second time, on batches with equally many images of each group
     recipe: Recipe = Recipe()
     loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
     plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"
@@ -162,7 +163,9 @@ def competitors(
 
     Softmax is added when it is missing, because every difference is one to softmax. A loss that asks for
     identity-balanced batches brings softmax on the same batches as a control, so that what the batches do is not
-    mistaken for what the loss does. ``steps`` tells how many steps a training has, by its composition of batches.
+    mistaken for what the loss does. With balance each row comes a second time, on batches that are balanced by group;
+    not so a replay, which is of its source's batches. ``steps`` tells how many steps a training has, by its composition
+    of batches.
 
     Raises:
         BadInput: an unknown loss, a misspelt or impossible hyperparameter, the same row twice; all in one sentence.
@@ -195,11 +198,23 @@ def competitors(
         rows.insert(0, control)
     rows = [row for row in rows if row.label != BASELINE]
     rows.insert(0, Competitor(BASELINE, BASELINE, {}, "shuffled"))
+    if study.balance:
+        rows = [each for row in rows for each in (row, *_balanced(row))]
     labels = [row.label for row in rows]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise BadInput(f"Given twice: {', '.join(twice)}; every loss of a comparison is run once per seed.")
     return rows
+
+
+def _balanced(row: Competitor) -> list[Competitor]:
+    if row.source:
+        return []
+    if row.batches == "shuffled":
+        return [row._replace(label=f"{row.label} (group-balanced)", batches="group-balanced")]
+    both = "identity- and group-balanced"
+    bare = row.label.removesuffix(" (identity-balanced)")
+    return [row._replace(label=f"{bare} ({both if bare != row.label else 'group-balanced'})", batches=both)]
 
 
 def _replayed(label: str, hyperparameters: dict[str, Any]) -> str:

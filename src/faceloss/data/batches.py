@@ -1,6 +1,6 @@
 """Which images form a batch: pure functions of (seed, epoch), so a resumed run sees the same batches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,35 @@ def shuffled_batches(n: int, batch: int, seed: int, epoch: int) -> list[Index]:
     return [order[start : start + batch] for start in range(0, n - batch + 1, batch)]
 
 
-def identity_balanced_batches(labels: npt.ArrayLike, P: int, K: int, seed: int, epoch: int) -> list[Index]:
+def group_balanced_batches(groups: Sequence[str], batch: int, seed: int, epoch: int) -> list[Index]:
+    """As many batches as of `shuffled_batches`, in which every group (``groups`` [n]) has equally many images.
+
+    Each of G groups is drawn n / G times an epoch (up to one), and within it every image equally often (up to one):
+    those of small groups more than once, of large groups some not at all. The images seen are as many as without
+    balance.
+    """
+    names, code = np.unique(np.asarray(groups), return_inverse=True)
+    random, n = generator(seed, epoch, "group-balanced"), len(code)
+    share = np.full(len(names), n // len(names))
+    share[np.roll(np.arange(len(names)), -epoch)[: n % len(names)]] += 1
+    drawn = []
+    for group, count in enumerate(share.tolist()):
+        deck = random.permutation(np.flatnonzero(code == group))
+        drawn.append(np.resize(deck, count))  # the deck again and again
+    order = random.permutation(np.concatenate(drawn)).astype(np.int64)
+    return [order[rows] for rows in shuffled_batches(n, batch, seed, epoch)]
+
+
+def identity_balanced_batches(
+    labels: npt.ArrayLike, P: int, K: int, seed: int, epoch: int, groups: Sequence[str] | None = None
+) -> list[Index]:
     """Batches of exactly P different identities with K images each, identity after identity.
 
     An identity with at least K images gives K different ones; one with fewer gives each of its images equally often
     (up to one). An epoch has round(n / PK) batches, at least one, so it shows about as many images as there are; within
     it the identities appear equally often (up to one), which means that images of small identities appear more often.
+    With ``groups`` (one for each image; an identity is of the group of its first image) every batch has equally many
+    identities of each group, as far as there are so many.
     """
     numbers = np.asarray(labels)
     present, counts = np.unique(numbers, return_counts=True)
@@ -41,7 +64,11 @@ def identity_balanced_batches(labels: npt.ArrayLike, P: int, K: int, seed: int, 
         )
     random = generator(seed, epoch, "identity-balanced")
     images = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
-    identities = _Deck(len(present), random)
+    if groups is None:
+        identities = _Decks([np.arange(len(present))], random)
+    else:
+        own = np.asarray([groups[rows[0]] for rows in images])
+        identities = _Decks([np.flatnonzero(own == name) for name in np.unique(own)], random)
     decks = [_Deck(len(own), random) for own in images]
     batches = []
     for _ in range(max(1, round(len(numbers) / (P * K)))):
@@ -66,6 +93,24 @@ class _Deck:
             missing = count - len(hand)
             hand, self.rest = hand + fresh[:missing], fresh[missing:]
         return hand
+
+
+class _Decks:
+    """Cards of several kinds; a deal holds equally many of each, as far as there are so many."""
+
+    def __init__(self, kinds: Sequence[Index], random: np.random.Generator) -> None:
+        self.kinds, self.decks = kinds, [_Deck(len(kind), random) for kind in kinds]
+        self.deals = 0
+
+    def deal(self, count: int) -> list[int]:
+        share = [0] * len(self.kinds)
+        turn = self.deals  # who comes first where the count cannot be divided
+        while sum(share) < count:
+            kind, turn = turn % len(share), turn + 1
+            share[kind] += share[kind] < len(self.kinds[kind])
+        self.deals += 1
+        dealt = zip(self.kinds, self.decks, share, strict=True)
+        return [int(kind[card]) for kind, deck, n in dealt for card in deck.deal(n)]
 
 
 def _without(cards: Iterable[int], dealt: list[int]) -> list[int]:

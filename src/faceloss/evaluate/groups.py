@@ -36,7 +36,7 @@ from faceloss.evaluate.statistics import (
 )
 from faceloss.evaluate.stream import above, largest
 
-FARS = (1e-3, 1e-2, 1e-1)  # the first that the pairs within two groups can carry
+FARS = (1e-3, 1e-2, 1e-1)
 MOST_GROUPS = 32
 
 
@@ -73,7 +73,8 @@ def judge_groups(
     """All group rates of a labelled set at the threshold of one global ``far``.
 
     ``embeddings`` [N,D] raw or unit, ``identities`` [N], ``groups`` [N] text ("" = unknown: such images take no part).
-    ``far`` is by default the first of 1e-3, 1e-2, 1e-1 that the pairs within two of the groups can carry. A cell that
+    ``far`` is by default the first of 1e-3, 1e-2 that the pairs within every group can carry; where a group is too
+    small for both, the first of 1e-3, 1e-2, 1e-1 that two of them can. A cell that
     is expected to hold fewer than 30 errors, FAR times its pairs, is not measurable; so is an FNMR of fewer than 30
     pairs or one identity.
 
@@ -108,7 +109,8 @@ def _judge(
     pairs = count_pairs(code, subjects, group, len(names))
     impostors = int(sum(pairs.total.values()))
     within = [pairs.total[g, g] for g in range(len(names))]
-    able = [f for f in FARS if sum(measurable(f, count) for count in within) > 1]
+    able = [f for f in FARS[:2] if all(measurable(f, count) for count in within)]
+    able += [f for f in FARS if sum(measurable(f, count) for count in within) > 1]
     at = far if far is not None else next(iter(able), FARS[-1])
     if not measurable(at, impostors):
         reason = f"needs {EXPECTED_ERRORS / at:,.0f} impostor pairs, there are {impostors:,}"

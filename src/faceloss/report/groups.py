@@ -47,11 +47,12 @@ def ranked(records: Records, place: Place) -> list[str]:
 
 
 def worst(place: Place, label: str, metric: str) -> list[str]:
-    """The groups with the highest rate; none unless two can be compared and differ."""
+    """The groups with the highest rate; none unless all groups are measurable and two differ."""
     rates = {name: place.cells.get((label, metric, name, "")) for name in place.names}
     known = {name: cell.value for name, cell in rates.items() if cell and cell.measured and cell.value is not None}
-    top = max(known.values(), default=0.0)
-    return [name for name, value in known.items() if value == top] if len(set(known.values())) > 1 else []
+    if len(known) < len(place.names) or len(set(known.values())) < 2:
+        return []
+    return [name for name, value in known.items() if value == max(known.values())]
 
 
 def ratio(place: Place, label: str, metric: str) -> str:
@@ -92,23 +93,18 @@ def findings(records: Records, place: Place) -> list[str]:
     said = []
     labels = ranked(records, place)
     for label in dict.fromkeys([records.baseline, *labels[:1]]):
-        found, compared = [], False
-        for metric, name in RATES.items():
-            for group in place.names:
-                cell = place.cells.get((label, f"{metric} to the others", group, ""))
-                if cell is None or cell.value is None:
-                    continue
-                compared, words = True, answer.shown_verdict(cell.verdict, cell.seeds)
-                if words in ("better", "worse"):
-                    decimals = digits([(cell.high or 0.0) - (cell.low or 0.0)], most=4)
-                    limits = interval(cell.low, cell.high, decimals, sign=True)
-                    than = "higher" if words == "worse" else "lower"
-                    told = f"{name} of {group} was {than} ({signed(cell.value, decimals)} {limits})"
-                    found.append((-cell.value, told))
-        if found:
-            told = listed([told for _, told in sorted(found)])
-            said.append(f"Under {label}, against the mean of the other groups: {told}.")
-        elif compared:
+        keys = [(label, f"{metric} to the others", group, "") for metric in RATES for group in place.names]
+        cells = [cell for key in keys if (cell := place.cells.get(key)) is not None and cell.value is not None]
+        decimals = digits(_spans(cells), most=4)
+        different = [c for c in cells if answer.shown_verdict(c.verdict, c.seeds) in ("better", "worse")]
+        if different:
+            told = [
+                f"{RATES[c.metric.split()[0]]} of {c.group} was {'higher' if c.verdict == 'worse' else 'lower'} "
+                f"({signed(c.value or 0.0, decimals)} {interval(c.low, c.high, decimals, sign=True)})"
+                for c in sorted(different, key=lambda c: -(c.value or 0.0))
+            ]
+            said.append(f"Under {label}, against the mean of the other groups: {listed(told)}.")
+        elif cells:
             said.append(f"Under {label}, no difference found between any group and the mean of the others.")
         elif label in labels:
             said.append(f"Under {label}, whether groups differ is not measurable.")

@@ -44,7 +44,9 @@ def _note(records: Records, test: str, far: float | None) -> str:
     said = [f"Pairs on the wrong side of the threshold{at} in the first seed, the furthest from it first."]
     said.append("Of two identities, and of the pictures of one, only the hardest pair is shown.")
     if not any(name == test for name, _ in records.pictures):
-        said.append("These faces are not marked as generated, so that only file names are shown.")
+        marked = any(d.generated for d in records.data if d.name == test)
+        why = "Their pictures are not kept here" if marked else "These faces are not marked as generated"
+        said.append(f"{why}, so that only file names are shown.")
     elif any(name == test and not picture.generated for (name, _), picture in records.pictures.items()):
         said.append("These are pictures of real people, shown because whoever wrote this page consented for them.")
     else:

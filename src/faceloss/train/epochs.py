@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from faceloss.data.augment import Augmentation
-from faceloss.data.batches import identity_balanced_batches, shuffled_batches
+from faceloss.data.batches import group_balanced_batches, identity_balanced_batches, shuffled_batches
 from faceloss.data.faces import Faces
 from faceloss.train.loop import Index, Pixels
 from faceloss.train.settings import Recipe
@@ -17,16 +17,18 @@ class FaceEpochs:
     faces: Faces
     recipe: Recipe
     seed: int
-    kind: Literal["shuffled", "identity-balanced"]
+    kind: Literal["shuffled", "identity-balanced", "group-balanced", "identity- and group-balanced"]
     _augmentation: tuple[int, Augmentation] | None = field(default=None, init=False)  # of the epoch last asked for
 
     def batches(self, epoch: int) -> list[Index]:
         """Index arrays, one a batch."""
         if self.kind == "shuffled":
             return shuffled_batches(len(self.faces.labels), self.recipe.batch, self.seed, epoch)
-        return identity_balanced_batches(
-            self.faces.labels, self.recipe.identities_per_batch, self.recipe.images_per_identity, self.seed, epoch
-        )
+        if self.kind == "group-balanced":
+            return group_balanced_batches(self.faces.groups, self.recipe.batch, self.seed, epoch)
+        people, images = self.recipe.identities_per_batch, self.recipe.images_per_identity
+        groups = self.faces.groups if self.kind == "identity- and group-balanced" else None
+        return identity_balanced_batches(self.faces.labels, people, images, self.seed, epoch, groups)
 
     def images(self, epoch: int, index: Index) -> Pixels:
         """Augmented crops [B,H,W,3] uint8."""
