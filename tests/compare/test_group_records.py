@@ -57,6 +57,23 @@ def test_the_loss_that_harms_a_group_is_found_and_its_equal_is_not():
     assert len(equal) == 16  # ten cells of the FMR matrix, four FNMR, two gaps
     assert [r["verdict"] for r in equal].count("no difference found") >= 15
     assert ("group difference", "softmax", "fnmr", "west", "") not in rows
+    # Whether a group differs at all, of every label by itself.
+    told = {key[1:4]: r for key, r in rows.items() if key[0] == "group summary" and "others" in key[2]}
+    assert len(told) == 3 * 2 * 4
+    west = told["biased", "fnmr to the others", "west"]
+    assert west["verdict"] == "worse"
+    assert 0 < west["low"] < west["value"] < west["high"]
+    assert west["p_holm"] >= west["p"]
+    each = [
+        r["value"]
+        for seed in range(3)
+        for r in runs["biased", seed]
+        if (r["metric"], r["group"]) == ("fnmr to the others", "west")
+    ]
+    assert west["value"] == pytest.approx(np.mean(each))
+    assert {r["verdict"] for key, r in told.items() if key[0] != "biased"} == {"no difference found"}
+    two = rows_of(*runs_of(0.5, seeds=2))["group summary", "biased", "fnmr to the others", "west", ""]
+    assert two["verdict"] == "no difference found"
 
 
 def test_summaries_are_means_over_seeds_with_intervals_over_people():

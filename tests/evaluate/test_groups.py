@@ -213,3 +213,19 @@ def test_images_without_a_group_take_no_part():
 def test_bad_groups_are_refused(change, sentence):
     with pytest.raises(BadInput, match=sentence):
         judge_groups(*change(*faces(np.random.default_rng(0))))
+
+
+def test_the_far_is_one_that_every_group_can_carry():
+    """FAR 1e-3 takes 30,000 impostor pairs within a group, 246 images; FAR 1e-2 takes 78."""
+    rng = np.random.default_rng(0)
+
+    def far_of(*sizes: int) -> float:
+        names = np.repeat(GROUPS[: len(sizes)], sizes)
+        labels = np.arange(len(names)) // 2
+        return judge_groups(rng.normal(size=(len(names), 8)), labels, names)[0].at
+
+    assert far_of(300, 300, 260) == 1e-3
+    assert far_of(300, 300, 200) == 1e-2
+    assert far_of(300, 300, 40) == 1e-3  # one group that cannot carry even 1e-2: the others are not held back
+    assert far_of(100, 90, 40) == 1e-2
+    assert far_of(40, 40, 40) == 1e-1

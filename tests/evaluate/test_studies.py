@@ -230,3 +230,27 @@ def test_open_set_intervals_are_those_of_resampled_people():
     assert error == pytest.approx(np.std(values), rel=0.25)
     hits = ((mate >= row.threshold) & (mate > other))[mated].reshape(300, 4).mean(axis=1)
     assert error > 1.8 * np.std(hits) / np.sqrt(300)  # with the threshold fixed it would be this
+
+
+def test_a_larger_gallery_is_foretold_by_a_smaller_one():
+    """Of 2,400 people 100 are enrolled, and 1,000 computed from them; then 1,000 are enrolled."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(2400), 2)
+    e = rng.normal(size=(2400, 24))[labels] + 0.55 * rng.normal(size=(4800, 24))
+    few, whole = judge_open_set(e, labels, sizes=[100], extrapolate=True), judge_open_set(e, labels, sizes=[1000])
+    hundred, computed = few.curves
+    (measured,) = whole.curves
+    assert (hundred.extrapolated_from, computed.extrapolated_from, computed.gallery) == (None, 100, 1000)
+    at = [0.15, 0.2, 0.3, 0.5]
+    told, true, before = (np.interp(at, c.fpir, c.fnir) for c in (computed, measured, hundred))
+    assert np.abs(told - true).max() < 0.02
+    assert np.abs(before - true).min() > 0.05  # where a gallery of 100 stays far away
+    alarms = np.interp(0.3, measured.fpir, measured.threshold), np.interp(0.3, computed.fpir, computed.threshold)
+    assert alarms[0] == pytest.approx(alarms[1], abs=0.02)
+    assert np.interp(0.3, hundred.fpir, hundred.threshold) < alarms[0] - 0.05
+    assert judge_open_set(e, labels, sizes=[100]).curves[0].extrapolated_from is None
+    assert len(judge_open_set(e, labels, sizes=[100]).curves) == 1
+    assert {row.gallery for row in few.judged.rows if row.metric == "tpir"} == {100}
+    # 30 expected alarms of 60 probes: a hundred times the gallery would begin at an FPIR of nearly one.
+    tiny = judge_open_set(e[:120], labels[:120], extrapolate=True)
+    assert {curve.extrapolated_from for curve in tiny.curves} == {None}

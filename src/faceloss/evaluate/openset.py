@@ -14,8 +14,8 @@ people, as if every further person were a stranger like those there are, alike f
     FPIR(t, N) = 1 - (1 - FPIR(t, G))^(N / G)
     TPIR(t, N) = mean over mated probes of [m >= t and m > x] (1 - FPIR(m, G))^(N / G - 1)
 
-Since some probes resemble more people than others, the true FPIR(t, N) is lower: the extrapolation is on the safe side
-there. It says nothing about scores that no stranger has reached yet.
+Where some probes resemble more people than others, the true FPIR rises more slowly than that. It says nothing about
+scores that no stranger has reached yet.
 
 Influence of subject s, with lambda = dTPIR / dFPIR; the gallery is held fixed:
 
