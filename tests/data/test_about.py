@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from faceloss.data.builtin import builtin_path
-from faceloss.data.load import load_faces
+from faceloss.data.export import export_folder, export_shards
+from faceloss.data.load import load_faces, open_named
 from faceloss.data.sources import open_source
 from faceloss.errors import BadInput
 
@@ -100,3 +101,26 @@ def test_generated_faces_say_so_in_the_readme_of_the_root(folder, tmp_path, name
     for path in (root, pack(root)):
         assert open_source(path).generated is marked
         assert load_faces(path, size=16, cache=tmp_path / "cache").generated is marked
+
+
+def test_a_marker_does_not_speak_for_images_from_elsewhere(folder):
+    root, other = folder("made", ann=2), folder("real", first=9, bob=1)
+    (root / "README.txt").write_text("generated: true\n")
+    for row, marked in (("ann/00.png,ann", True), (f"../{other.name}/bob/00.png,bob", False)):
+        (root / "index.csv").write_text(f"file,identity\nann/01.png,ann\n{row}\n")
+        assert open_source(root).generated is marked
+    (root / "index.csv").write_text(f"file,identity\nann/01.png,ann\n{other / 'bob' / '00.png'},bob\n")
+    assert not open_source(root).generated
+
+
+def test_exported_generated_faces_stay_marked(folder, tmp_path):
+    source = open_named("builtin")
+    source = source._replace(entries=source.entries[:30])
+    for export in (export_folder, export_shards):
+        out = tmp_path / export.__name__
+        export(source, out)
+        again = open_source(out)
+        assert again.generated
+        assert {(e.identity, e.group) for e in again.entries} == {(e.identity, e.group) for e in source.entries}
+        export(source._replace(generated=False), tmp_path / "plain" / export.__name__)
+        assert not open_source(tmp_path / "plain" / export.__name__).generated

@@ -4,12 +4,14 @@
                      where there is none, the largest of the shares of origin ``african``, ``asian``, ``caucasian``.
                      So a mixed head counts to its largest share, a tie to the first of the three names.
     README           (.txt, .md) with a line ``generated: true``: no picture shows a real person, so any may be shown.
+                     It says nothing of images that an index.csv names outside of its folder.
 
 A group that the images themselves carry (a column of index.csv, the JSON of a sample) goes before that of their
 identity. An empty ``group`` says that it is unknown. Other columns and an identities.csv without these are left alone.
 """
 
 import math
+import os
 import re
 from collections.abc import Callable
 
@@ -20,6 +22,7 @@ from faceloss.errors import BadInput
 TABLE = "identities.csv"
 READMES = ("readme", "readme.txt", "readme.md")
 ORIGINS = ("african", "asian", "caucasian")
+MARK = "generated: true"
 _GENERATED = re.compile(r"^\s*generated\s*:\s*true\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -40,7 +43,8 @@ def told(source: Source, files: dict[str, Callable[[], bytes]], where: str) -> S
     except OSError as error:
         raise BadInput(f"{where}: {TABLE} or README cannot be read ({error.strerror or error}).") from None
     readmes = (text.decode("utf-8", "replace") for name, text in sorted(texts.items()) if name != TABLE)
-    generated = source.generated or any(_GENERATED.search(text) for text in readmes)
+    marked = any(_GENERATED.search(text) for text in readmes)
+    generated = source.generated or (marked and not any(_outside(entry.file) for entry in source.entries))
     groups = _groups(texts[TABLE], f"{where}/{TABLE}") if TABLE in texts else {}
     if not groups:
         return source._replace(generated=generated)
@@ -52,6 +56,10 @@ def told(source: Source, files: dict[str, Callable[[], bytes]], where: str) -> S
         )
     entries = tuple(entry._replace(group=entry.group or groups.get(entry.identity, "")) for entry in source.entries)
     return source._replace(entries=entries, generated=generated)
+
+
+def _outside(file: str) -> bool:
+    return os.path.isabs(file) or os.path.normpath(file).startswith("..")
 
 
 def _groups(data: bytes, where: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Write a set of faces anew: as a folder with an ``index.csv``, or as shards that WebDataset readers understand.
 
 Image files are copied as they are, never encoded again. The bytes written depend on the images, their names and the
-options only: no times, owners or machine get in. A folder appears under its name only when it is complete.
+options only: no times, owners or machine get in. A folder appears under its name only when it is complete. Of generated
+faces its README says so (`faceloss.data.about`).
 """
 
 import csv
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from faceloss.data.about import MARK
 from faceloss.data.entries import Entry, Source, is_image, silent
 from faceloss.data.faces import Refused
 from faceloss.data.keys import generator
@@ -55,6 +57,7 @@ def export_folder(source: Source, out: Path, progress: Callback = silent) -> Exp
             (aside / place).write_bytes(data)
             rows.writerow([place, entry.identity, entry.split, *[entry.group] * grouped, entry.file])
         (aside / "index.csv").write_text(table.getvalue(), encoding="utf-8", newline="")
+        _mark(aside, source)
         return sum(counts.values()), len(counts)
 
     images, identities = _complete(out, write)
@@ -97,9 +100,15 @@ def export_shards(
         finally:
             if archive is not None:
                 archive.close()
+        _mark(aside, source)
         return written, len(people), shards
 
     return Exported(*_complete(out, write), tuple(refused))
+
+
+def _mark(folder: Path, source: Source) -> None:
+    if source.generated:
+        (folder / "README.txt").write_text(f"{MARK}\n", encoding="utf-8", newline="")
 
 
 def folder_names(identities: list[str]) -> dict[str, str]:
