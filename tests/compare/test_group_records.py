@@ -63,7 +63,7 @@ def test_the_loss_that_harms_a_group_is_found_and_its_equal_is_not():
     west = told["biased", "fnmr to the others", "west"]
     assert west["verdict"] == "worse"
     assert 0 < west["low"] < west["value"] < west["high"]
-    assert west["p_holm"] >= west["p"]
+    assert west["p_holm"] == pytest.approx(4 * west["p"])  # the smallest of four
     each = [
         r["value"]
         for seed in range(3)

@@ -90,7 +90,7 @@ def test_groups_that_cannot_be_used_are_refused_in_one_sentence(folder, table, s
         ("README.txt", "Faces\n  Generated: TRUE \n", True),
         ("readme.md", "generated: true\r\n", True),
         ("README", "generated: true", True),
-        ("README.txt", "these are not generated: true faces\ngenerated: false\n", False),
+        ("README.txt", "these are not generated: true\ngenerated: false\n", False),
         ("README.rst", "generated: true\n", False),
         ("ann/README.txt", "generated: true\n", False),
     ],
