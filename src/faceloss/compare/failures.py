@@ -55,7 +55,8 @@ def failures_record(test: Test, rows: NDArray[np.float32], judged: Judged) -> Re
 def keep_pictures(out: Path, bench: Bench, *, show_faces: bool = False) -> None:
     """Write ``out/pictures.jsonl``: thumbnails of the failures of each loss's first seed, by ``out/records.jsonl``.
 
-    Generated faces only; with ``show_faces`` of all tests. The file is a function of records and faces.
+    Generated faces only; with ``show_faces`` of all tests. The file is a function of records and faces; where there is
+    nothing to show there is none.
     """
     tests = {test.name: test.faces for test in bench.tests if test.faces.generated or show_faces}
     first: dict[str, int] = {}
@@ -73,7 +74,10 @@ def keep_pictures(out: Path, bench: Bench, *, show_faces: bool = False) -> None:
         jpeg = base64.b64encode(thumbnail(faces.pixels[rows[test][file]])).decode()
         row = {"kind": "picture", "test": test, "file": file, "generated": faces.generated, "jpeg": jpeg}
         lines.append(json.dumps(row, sort_keys=True) + "\n")
-    write_atomically(out / FILE, "".join(lines).encode())
+    if lines:
+        write_atomically(out / FILE, "".join(lines).encode())
+    else:
+        (out / FILE).unlink(missing_ok=True)
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
