@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from faceloss.report import answer, identification, tables, write_table
 from faceloss.report.markup import text
@@ -52,6 +53,20 @@ def test_what_is_extrapolated_says_so_and_is_in_no_table(folder):
         assert "1000 enrolled" not in table
 
 
+def test_every_loss_has_a_line_in_every_panel_and_the_computed_ones_are_dotted(folder):
+    draw, _, _ = identification.open_set(read_records(folder), "lfw")
+    figure = Figure()
+    draw(figure)
+    measured, also, computed = figure.axes
+    for axes, height in ((measured, 0.1), (also, 0.2), (computed, 0.3)):
+        lines = axes.get_lines()
+        assert len(lines) == 7
+        assert min(float(line.get_ydata()[0]) for line in lines) == pytest.approx(height, rel=0.05)
+    dashes = [{line._unscaled_dash_pattern for line in axes.get_lines()} for axes in figure.axes]
+    assert dashes[2] == {(0, (1, 2))}
+    assert len(dashes[0]) == len(dashes[1]) > 2
+
+
 def test_without_extrapolation_there_is_no_word_of_it(tmp_path, save, make_study, more):
     study = make_study()
     rows = [row for row in more.open_sets(study) if "extrapolated_from" not in row]
@@ -81,8 +96,6 @@ def test_curves_are_medians_over_seeds(tmp_path, save, make_study, more):
     line = identification._middle([c for c in records.open_sets if c.gallery == 10])
     assert set(line[1].round(6)) == {0.3}
     draw = identification.cmc(records)
-    from matplotlib.figure import Figure
-
     figure = Figure()
     draw(figure)
     (drawn,) = figure.axes[0].get_lines()
