@@ -61,6 +61,10 @@ def test_built_in_faces_are_judged_by_group_openly_and_by_their_hardest_pairs(bu
     rates = [row for row in found.results if row["kind"] == "group" and row["metric"] in ("fmr", "fnmr")]
     assert {row["group"] for row in rates} == {"african", "asian", "caucasian"}
     assert {row["status"] for row in rates} == {"measured"}
+    data = {row["role"]: row for row in builtin.records}
+    assert data["train"]["group_identities"] == {"african": 42, "asian": 30, "caucasian": 32}
+    assert data["train"]["groups"] == {"african": 42 * 24, "asian": 30 * 24, "caucasian": 32 * 24}
+    assert all(row["generated"] is True for row in data.values())
     tpir = {(row["protocol"], row["at"]): row for row in found.results if row.get("metric") == "tpir"}
     assert tpir["open set, 20 enrolled", 0.1]["status"] == "measured"
     assert tpir["open set, 20 enrolled", 0.001]["status"] == "not measurable"
