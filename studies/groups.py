@@ -17,7 +17,7 @@ from typing import Any
 
 from faceloss.compare.engine import compare
 from faceloss.compare.recipe import recipe_from, resolve
-from faceloss.compare.study import Study
+from faceloss.compare.study import Study, split_specifications
 from faceloss.data.export import export_folder
 from faceloss.data.keys import key
 from faceloss.data.load import load_faces, open_named
@@ -30,7 +30,7 @@ from faceloss.threads import cores
 DATA = Path(".data") / "groups"
 GROUP = "asian"  # of which the planted set has few
 EACH, FEW = 28, 4  # training identities of a group
-LOSSES = ("softmax", "cosface(s=30,m=0.2)")
+LOSSES = "softmax"
 
 
 def gather() -> None:
@@ -53,12 +53,12 @@ def _drawn(identity: str) -> int:
     return key("groups", identity)
 
 
-def study(name: str, seeds: int) -> Study:
+def study(name: str, losses: str, seeds: int) -> Study:
     """The study of one training set."""
     recipe = resolve(recipe_from("builtin", None, ()), None, "builtin", False, Progress(silent=True))
     return Study(
-        title=f"Groups: {name} training identities of one group", data=str(DATA / name), losses=LOSSES,
-        seeds=seeds, balance=True, recipe=recipe,
+        title=f"Groups: {name} training identities of one group", data=str(DATA / name),
+        losses=split_specifications(losses), seeds=seeds, balance=True, recipe=recipe,
     )  # fmt: skip
 
 
@@ -96,6 +96,7 @@ def _number(cell: dict[str, Any], sign: str) -> str:
 def main() -> int:
     """Plant, train, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--losses", default=LOSSES, help="as of faceloss compare")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--so-far", action="store_true", help="the table of what is done already; starts nothing")
@@ -105,7 +106,12 @@ def main() -> int:
         if not arguments.so_far:
             gather()
             for name, folder in runs.items():
-                compare(study(name, arguments.seeds), folder, workers=arguments.workers, progress=Progress())
+                compare(
+                    study(name, arguments.losses, arguments.seeds),
+                    folder,
+                    workers=arguments.workers,
+                    progress=Progress(),
+                )
                 print(write_report(folder))
         print(table({name: folder for name, folder in runs.items() if (folder / "records.jsonl").exists()}))
     except FacelossError as error:

@@ -1,16 +1,21 @@
 """Training on batches that are balanced by group: which rows there are, what they are trained on, what is refused."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from faceloss.compare.engine import _grouped
+from faceloss.cli.compare import compare as verb
+from faceloss.compare.engine import _grouped, compare
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import command
 from faceloss.compare.study import Study, competitors, plan
 from faceloss.data.faces import Faces
 from faceloss.errors import BadInput
+from faceloss.report import write_report
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.settings import Recipe
 
@@ -90,3 +95,60 @@ def test_what_cannot_be_balanced_is_refused_in_one_sentence(bench: Bench) -> Non
     # A test that says nothing of groups is no reason to refuse.
     silent = test._replace(faces=grouped(test.faces, african="", asian="", caucasian=""))
     _grouped(bench._replace(tests=(silent,)))
+
+
+def test_without_groups_nothing_is_trained(toy_faces: Path, tmp_path: Path) -> None:
+    words = ["--data", str(toy_faces), "--losses", "softmax", "--balance", "--out", str(tmp_path / "runs")]
+    with pytest.raises(BadInput, match="training images have no group"):
+        verb.main(words, standalone_mode=False)
+    assert not (tmp_path / "runs" / "runs").exists()
+
+
+def test_a_comparison_with_groups_ends_in_groups_and_pictures(painter: Any, tmp_path: Path) -> None:
+    """Painted faces that say they are generated, in two groups: from the folder to the page."""
+    data = painter(tmp_path / "people", 16, 8)
+    (data / "README.txt").write_text("generated: true\n")
+    people = sorted(folder.name for folder in data.iterdir() if folder.is_dir())
+    rows = (f"{who},{('odd', 'even')[i % 2]}\n" for i, who in enumerate(people))
+    (data / "identities.csv").write_text("identity,group\n" + "".join(rows))
+    tiny = Recipe(
+        net_options={"width": 4}, dim=8, size=32, batch=16, epochs=1, device="cpu", precision="fp32", threads=1
+    )
+    study = Study(data=str(data), losses=("softmax",), seeds=1, balance=True, recipe=tiny)
+    out = tmp_path / "runs"
+    compare(study, out)
+    found = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    runs = {row["label"]: row for row in found if row["kind"] == "run"}
+    assert {label: row["batches"] for label, row in runs.items()} == {
+        "softmax": "shuffled",
+        "softmax (group-balanced)": "group-balanced",
+    }
+    assert len({row["images_seen"] for row in runs.values()}) == 1
+    assert {row["group"] for row in found if row["kind"] == "group summary"} >= {"odd", "even"}
+    before = {name: (out / name).read_bytes() for name in ("records.jsonl", "pictures.jsonl")}
+    page = write_report(out).read_text()
+    assert page.count("<img ") > 4
+    assert '<section id="groups">' in page
+    (out / "pictures.jsonl").unlink()
+    compare(study, out)  # what is done is only assembled anew
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert write_report(out).read_text() == page
+
+
+@pytest.mark.parametrize("words", [[], ["--show-faces"]])
+def test_consent_goes_from_the_command_line_to_pictures_and_page(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def run_all(*_: Any, show_faces: bool, **__: Any) -> None:
+        told.append(show_faces)
+
+    def write(out: Path, show_faces: bool) -> Path:
+        told.append(show_faces)
+        return out
+
+    monkeypatch.setattr("faceloss.compare.engine.compare", run_all)
+    monkeypatch.setattr("faceloss.report.write_report", write)
+    verb.main(["--data", "builtin", "--losses", "softmax", "--out", str(tmp_path), *words], standalone_mode=False)
+    assert told == [bool(words)] * 2
