@@ -169,6 +169,15 @@ def test_every_rate_is_exported_and_the_same_records_give_the_same_bytes(planted
     assert write_report(planted).read_bytes() == page
 
 
+def test_images_without_a_group_are_counted_once(planted: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (planted / "records.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "group summary" and row["metric"] in ("fmr", "fnmr"):
+            row["note"] = "7 images without a group left out"
+    assert section(write(tmp_path, rows)).count('<p class="note">7 images without a group left out.</p>') == 1
+    assert "left out" not in section(planted)
+
+
 def test_the_matrix_has_every_pair_of_groups_once(planted: Path) -> None:
     text = section(planted)
     matrix = text[text.index("FMR between groups</h4>") :]

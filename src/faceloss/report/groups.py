@@ -79,6 +79,7 @@ def section(records: Records) -> list[Child]:
                 "better everywhere; a grey cell has too few pairs.", class_="note",
             ),
             *[tag("p", sentence) for sentence in findings(records, place)],
+            *[tag("p", f"{note[0].upper()}{note[1:]}.", class_="note") for note in notes(place)],
             _who(records, place),
         ]  # fmt: skip
         for metric, name in RATES.items():
@@ -119,6 +120,13 @@ def findings(records: Records, place: Place) -> list[str]:
         if parts:
             said.append(f"The gap in {name} against that of {records.baseline}: {'; '.join(parts)}.")
     return said
+
+
+def notes(place: Place) -> list[str]:
+    """What was remarked on the rates themselves, such as images without a group."""
+    return list(
+        dict.fromkeys(c.note for (_, rate, *_), c in place.cells.items() if rate in RATES and c.measured and c.note)
+    )
 
 
 def _few(labels: list[str]) -> str:

@@ -7,13 +7,14 @@ from faceloss.report.records import Records
 from faceloss.report.words import listed, number, power
 
 KINDS = {"false_matches": "False matches", "false_non_matches": "False non-matches"}
+DRAWN = 3  # tests whose pairs are drawn; of others there is the table
 LISTED = 3  # pairs of a kind that the table of all losses has
 
 
 def section(records: Records) -> list[Child]:
     """A part for each test whose errors are known; empty where none are."""
     parts: list[Child] = []
-    for test in dict.fromkeys(f.test for f in records.failures):
+    for i, test in enumerate(dict.fromkeys(f.test for f in records.failures)):
         found = _first(records, test)
         measured = {label: f for label, f in found.items() if f.status == "measured"}
         parts.append(tag("h3", f"Hardest pairs of {test}"))
@@ -24,7 +25,7 @@ def section(records: Records) -> list[Child]:
         far = next((f.threshold_far for f in measured.values() if f.threshold_far), None)
         parts.append(tag("p", _note(records, test, far), class_="note"))
         for label in dict.fromkeys([next(iter(measured)), records.baseline]):
-            if label in measured:
+            if label in measured and i < DRAWN:
                 parts += _sheet(records, measured[label])
         parts.append(tag("details", tag("summary", "The hardest pairs of every loss"), _listing(measured)))
     return parts
