@@ -101,7 +101,9 @@ def test_a_mask_covers_the_mouth_before_the_nose_and_never_the_eyes():
         "left eye": [False] * 5, "right eye": [False] * 5,
         "nose": [False, False, True, True, True], "mouth": [False, True, True, True, True],
     }  # fmt: skip
-    assert all((later >= earlier).all() for earlier, later in zip(covered, covered[1:], strict=False))
+    for earlier, later in zip(covered, covered[1:], strict=False):
+        assert (earlier & ~later).sum() < 0.03 * earlier.sum()  # it grows upwards
+        assert later.sum() > 1.15 * earlier.sum()
 
 
 def test_an_occlusion_grows_where_it_is():

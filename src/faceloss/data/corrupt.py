@@ -96,11 +96,12 @@ def _mask_shape(size: tuple[int, int], share: float) -> Image.Image:
     finer = 4
     points = template("112").landmarks  # left eye, right eye, nose, left and right corner of the mouth
     middle = points[3:, 0].mean()
-    reach = 1.15 * (points[1, 0] - points[0, 0])  # from the middle to where the cheeks end
-    top = UNIT * (1 - share)
-    across = np.linspace(-1, 1, 21)
+    eyes = points[1, 0] - points[0, 0]
+    top, across = UNIT * (1 - share), np.linspace(-1, 1, 21)
+    side, corner = top + 9, UNIT - 6  # heights at which the cheeks begin and the jaw ends
+    reach = eyes * (1 + 0.0025 * (corner - side))  # cheeks are a little wider than the jaw
     bow = np.stack([middle + reach * across, top + 9 * across**2], axis=1)
-    jaw = np.stack([middle + reach * 0.9 * across[::-1], UNIT + 14 - 26 * across**2], axis=1)
+    jaw = np.stack([middle + eyes * across[::-1], UNIT + 4 - 10 * across**2], axis=1)
     edge = (np.concatenate([bow, jaw]) + 0.5) * size[1] / UNIT  # from centers of pixels to edges
     edge[:, 0] += (size[0] - size[1]) / 2  # 112x96 are the middle columns
     shape = Image.new("L", (size[0] * finer, size[1] * finer))
