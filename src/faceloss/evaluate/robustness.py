@@ -237,7 +237,7 @@ class _Set(NamedTuple):
         impostors, own = 2 * self.impostor, self.sizes * (self.sizes - 1)
 
         def threshold_at(rate: float) -> np.float32:
-            return np.float32(np.nextafter(x[allowed_errors(rate, impostors)], np.float32(np.inf)))
+            return np.float32(np.nextafter(x[2 * allowed_errors(rate, self.impostor)], np.float32(np.inf)))
 
         def accepted_of(threshold: np.float32) -> Ints:  # [S] genuine pairs
             return np.bincount(owner[g >= threshold], minlength=self.subjects).astype(np.int64)
@@ -269,24 +269,25 @@ class _Set(NamedTuple):
     def _scores(self, probes: Unit, far: float) -> tuple[Scores, Ints, Scores, Ints]:
         """All genuine scores and whose they are; the largest impostor scores, falling, as many as ``far`` accepts and
         one more, and the two subjects [2,K] of each."""
-        keep = allowed_errors(far, 2 * self.impostor) + 1
+        keep = 2 * allowed_errors(far, self.impostor) + 1  # a clean pair scores the same both ways, but for a bit
         n, floor = len(self.subject), np.float32(-2)
         genuine, owner = [], []
         x, ends = np.empty(0, dtype=np.float32), np.empty((2, 0), dtype=np.int64)
         for start in range(0, n, ROWS):
             subject = self.subject[start : start + ROWS]
             scores = self.gallery[start : start + ROWS] @ probes.T  # [r,N]
-            row, column = np.nonzero(subject[:, None] == self.subject)
+            left, right = np.searchsorted(self.subject, [subject[0], subject[-1] + 1])  # where mates may be
+            row, column = np.nonzero(subject[:, None] == self.subject[left:right])
+            column += left
             apart = row + start != column
             genuine.append(scores[row, column][apart])
             owner.append(subject[row][apart])
             scores[row, column] = -np.inf
-            high = scores[scores > floor]
-            if high.size > keep:  # what lies below the last of so many is not wanted
-                floor = np.nextafter(np.partition(high, -keep)[-keep], np.float32(-2))
-            row, column = np.nonzero(scores > floor)
-            kept = x > floor
-            x = np.concatenate([x[kept], scores[row, column]])
-            ends = np.concatenate([ends[:, kept], np.stack([subject[row], self.subject[column]])], axis=1)
+            flat = np.flatnonzero(scores > floor)
+            both = np.stack([subject[flat // n], self.subject[flat % n]])
+            x, ends = np.concatenate([x, scores.ravel()[flat]]), np.concatenate([ends, both], axis=1)
+            if x.size > 2 * keep:  # what lies below the last of so many is not wanted
+                floor = np.nextafter(np.partition(x, -keep)[-keep], np.float32(-2))
+                x, ends = x[x > floor], ends[:, x > floor]
         best = np.argsort(-x, kind="stable")[:keep]
         return np.concatenate(genuine), np.concatenate(owner), x[best], ends[:, best]
