@@ -34,7 +34,7 @@ def counted(gallery, probes, labels, far):
     score = unit(gallery) @ unit(probes).T
     n = len(labels)
     impostor = sorted((score[i, j] for i in range(n) for j in range(n) if labels[i] != labels[j]), reverse=True)
-    kept_out = impostor[int(far * len(impostor) + 1e-9)]
+    kept_out = impostor[2 * int(far * len(impostor) / 2 + 1e-9)]  # a pair, compared both ways, counts as one
     rejected, pairs = {}, {}
     for i in range(n):
         for j in range(n):
