@@ -1,5 +1,7 @@
 """Corruptions of crops: level 0 leaves every bit, levels rise, and mean the same at 64 and 112 pixels."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,7 +103,7 @@ def test_a_mask_covers_the_mouth_before_the_nose_and_never_the_eyes():
         "left eye": [False] * 5, "right eye": [False] * 5,
         "nose": [False, False, True, True, True], "mouth": [False, True, True, True, True],
     }  # fmt: skip
-    for earlier, later in zip(covered, covered[1:], strict=False):
+    for earlier, later in pairwise(covered):
         assert (earlier & ~later).sum() < 0.03 * earlier.sum()  # it grows upwards
         assert later.sum() > 1.15 * earlier.sum()
 
@@ -109,7 +111,7 @@ def test_a_mask_covers_the_mouth_before_the_nose_and_never_the_eyes():
 def test_an_occlusion_grows_where_it_is():
     gray = np.full((5, 64, 64, 3), 10, np.uint8)
     squares = [(corrupt(gray, "occlusion", level) == 127).all(axis=3) for level in LEVELS]
-    for earlier, later in zip(squares, squares[1:], strict=False):
+    for earlier, later in pairwise(squares):
         inside = (earlier & later).sum() / earlier.sum()
         assert inside > 0.95
 

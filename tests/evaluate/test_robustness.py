@@ -6,6 +6,7 @@ import pytest
 from faceloss.errors import BadInput
 from faceloss.evaluate import Condition, judge_matrix, judge_pairs, judge_robustness
 from faceloss.evaluate.bootstrap import subject_bootstrap, weighted_tar
+from faceloss.evaluate.matrix import matrix_dyads
 from faceloss.evaluate.protocol import judge_protocol, load_protocol
 from faceloss.evaluate.robustness import Pairs
 from faceloss.evaluate.rows import result_record
@@ -79,6 +80,15 @@ def test_level_0_is_the_clean_cross_matrix_to_the_bit(sizes):
         assert (1 - row.high, 1 - row.low) == pytest.approx((whole.low, whole.high), abs=2e-3)  # another slope
     assert (clean[0].corruption, clean[0].level, clean[1].level) == ("", 0, 1)
     assert np.array_equal(clean[0].influence, clean[1].influence)
+
+
+def test_pairs_compared_both_ways_are_taken_back_as_often():
+    """What is counted doubly per two subjects scales with the square of how often a pair is compared."""
+    sizes = np.array([3, 1, 4, 2])
+    codes = np.array([0 * 4 + 1, 0 * 4 + 2, 0 * 4 + 2, 2 * 4 + 3])
+    once = matrix_dyads(codes, 0.1, sizes, 35)
+    assert once > 0
+    assert matrix_dyads(np.repeat(codes, 2), 0.1, sizes, 70, ways=2) == once != matrix_dyads(codes, 0.1, sizes, 70)
 
 
 def test_of_a_pair_list_the_first_image_stays_as_it_is():
