@@ -40,7 +40,8 @@ def evaluate(
 
     \b
     .npz    arrays embeddings [N,D], identities [N], and what the protocol needs: pairs [M,2..4], groups, roles,
-            templates, media [N], comparisons [M,2..3]; .npy: embeddings alone, the rest from a protocol file
+            templates, media [N], comparisons [M,2..3], corrupted [K,N,D], conditions [K]; .npy: embeddings alone,
+            the rest from a protocol file
     .csv    scores of pairs: columns label (1 or 0), score, and where known first, second, fold; or the same as .npz
     folder  of a trained network, RUNS/runs/NAME, or its model file; with --data
     builtin the generated twin of the protocol, to try it
@@ -51,6 +52,7 @@ def evaluate(
     rank    leave one out, rank k             trillion-pairs  TPR at FAR 1e-3, TAR at FAR 1e-9
     groups  FMR, FNMR at one threshold        open-set        who is it, or nobody?
     cross-matrix  every pair of a set         closed-set      a linear classifier names test images
+    robustness    corrupted probes, FNMR at five levels of seven corruptions (embeds the test 36 times)
 
     A pair is two rows of embeddings, and may be followed by whether it is of one person (0 or 1) and by its fold. What
     the pairs cannot carry is "not measurable". With more than 10,000 million pairs (141,000 images) EER, AUC and the
@@ -59,7 +61,7 @@ def evaluate(
     from faceloss.compare.looks import look, model_hash
     from faceloss.errors import BadInput
     from faceloss.evaluate.file import Input, judge_input, read_input, repeated
-    from faceloss.evaluate.protocol import load_protocol
+    from faceloss.evaluate.protocol import conditions_of, load_protocol
     from faceloss.progress import Progress
     from faceloss.threads import cores
 
@@ -72,7 +74,8 @@ def evaluate(
             raise BadInput(f"{given} is a trained network; say which faces it should be judged on: --data.")
         from faceloss.compare.model import embedded, load_model
 
-        arrays, test = embedded(load_model(given), data, images, progress)
+        asked = conditions_of(protocol.settings) if protocol and protocol.kind == "robustness" else ()
+        arrays, test = embedded(load_model(given), data, images, progress, asked)
         held, what = Input(arrays, {}), model_hash(given if given.is_dir() else given.parent)
     else:
         if data is not None or images is not None:
@@ -131,7 +134,8 @@ def _lines(outcome: Any, as_json: bool) -> list[str]:
     for row in outcome.rows:
         at = f" at {_at(row.metric)}{row.at:g}" if row.at is not None else ""
         size = f" of {row.gallery:,}" if row.gallery is not None else ""
-        name = f"{row.protocol}{size}: {row.metric}{at}" + (f" ({row.group})" if row.group else "")
+        of = row.group or _condition(row.corruption, row.level)
+        name = f"{row.protocol}{size}: {row.metric}{at}" + (f" ({of})" if of else "")
         lines.append(_line(name, row, f"({row.pairs} comparisons)"))
     for row in outcome.groups:
         name = f"{row.metric} {row.group}{' and ' + row.other if row.other else ''} at FAR {row.at:g}"
@@ -140,7 +144,15 @@ def _lines(outcome: Any, as_json: bool) -> list[str]:
 
 
 def _at(metric: str) -> str:
-    return {"tar": "FAR ", "tar by identity": "FAR ", "tpir": "FPIR "}.get(metric, "")
+    known = {"tar": "FAR ", "tar by identity": "FAR ", "tpir": "FPIR ", "fnmr": "FMR ", "fnmr by identity": "FMR "}
+    return known.get(metric, "")
+
+
+def _condition(corruption: str, level: int | None) -> str:
+    """``clean``, ``blur 3``, ``blur, mean``; nothing for a number that is about no corruption."""
+    if level is None:
+        return f"{corruption}, mean" if corruption else ""
+    return f"{corruption} {level}" if corruption else "clean"
 
 
 def _line(name: str, row: Any, tail: str) -> str:
