@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_plain_loops():
         rows = by_condition(judge_robustness(e, [Condition("fog", 3, probes)], labels))
         row = rows["fog", 3]
         expected = counted(e, probes, labels, row.at)
-        assert (row.metric, row.at) == (metric, 1e-2)  # too few pairs for 1e-3
+        assert (row.metric, row.at) == (metric, 1e-2)
         assert 0.05 < expected[place] < 0.95
         assert expected[place] != pytest.approx(counted(e, e, labels, row.at)[place], abs=0.05)
         assert row.value == pytest.approx(expected[place], abs=1e-12)

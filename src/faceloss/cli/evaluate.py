@@ -130,17 +130,18 @@ def _lines(outcome: Any, as_json: bool) -> list[str]:
         records += [group_record(row) for row in outcome.groups]
         records += [curve_record(curve) for curve in outcome.curves]
         return [json.dumps(record) for record in records]
-    lines = []
+    named: list[tuple[str, Any, str]] = []
     for row in outcome.rows:
         at = f" at {_at(row.metric)}{row.at:g}" if row.at is not None else ""
         size = f" of {row.gallery:,}" if row.gallery is not None else ""
         of = row.group or _condition(row.corruption, row.level)
         name = f"{row.protocol}{size}: {row.metric}{at}" + (f" ({of})" if of else "")
-        lines.append(_line(name, row, f"({row.pairs} comparisons)"))
+        named.append((name, row, f"({row.pairs} comparisons)"))
     for row in outcome.groups:
         name = f"{row.metric} {row.group}{' and ' + row.other if row.other else ''} at FAR {row.at:g}"
-        lines.append(_line(name, row, row.verdict or f"({row.pairs} comparisons)"))
-    return lines
+        named.append((name, row, row.verdict or f"({row.pairs} comparisons)"))
+    width = max((len(name) for name, _, _ in named), default=0)
+    return [_line(f"{name:<{max(46, width)}}", row, tail) for name, row, tail in named]
 
 
 def _at(metric: str) -> str:
@@ -157,6 +158,6 @@ def _condition(corruption: str, level: int | None) -> str:
 
 def _line(name: str, row: Any, tail: str) -> str:
     if row.value is None:
-        return f"{name:<46} {row.status}" + (f" ({row.note})" if row.note else "")
+        return f"{name} {row.status}" + (f" ({row.note})" if row.note else "")
     interval = f"[{row.low:.4f}, {row.high:.4f}]" if row.low is not None else ""
-    return f"{name:<46} {row.value:.4f}  {interval}  {tail}"
+    return f"{name} {row.value:.4f}  {interval}  {tail}"

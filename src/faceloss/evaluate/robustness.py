@@ -13,8 +13,9 @@ one that takes all bad pictures for one person would look robust.
                     ("fnmr by identity"), so that no person decides alone
     level None      the mean over the levels of a corruption, and of corruption "all" over all of them
 
-The FMR is the lowest of 1e-3, 1e-2, 1e-1 that the clean pairs carry with 30 expected errors. Level 0 of a labelled
-set is its cross-matrix: the same pairs, hence the same numbers.
+The FMR is 1e-2, or 1e-1 where the pairs cannot carry that with 30 expected errors. It is not the 1e-3 that ranks losses
+on clean images: there a small network rejects nearly all bad probes, and numbers near 1 tell no two losses apart. Level
+0 of a labelled set is its cross-matrix: the same pairs, hence the same numbers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,7 @@ from faceloss.evaluate.protocols import judge_pairs, judge_scores
 from faceloss.evaluate.statistics import impostor_scale
 from faceloss.evaluate.verification import Counts, residuals, slope
 
-FARS = (1e-3, 1e-2, 1e-1)
+FARS = (1e-2, 1e-1)
 ROWS = 256
 PROTOCOL = "robustness"
 CLEAN, ALL = "", "all"  # corruption of level 0; of the mean over all
@@ -237,7 +238,8 @@ class _Set(NamedTuple):
         impostors, own = 2 * self.impostor, self.sizes * (self.sizes - 1)
 
         def threshold_at(rate: float) -> np.float32:
-            return np.float32(np.nextafter(x[2 * allowed_errors(rate, self.impostor)], np.float32(np.inf)))
+            place = x.size - 1 - 2 * allowed_errors(rate, self.impostor)  # of the largest score that must stay out
+            return np.float32(np.nextafter(np.partition(x, place)[place], np.float32(np.inf)))
 
         def accepted_of(threshold: np.float32) -> Ints:  # [S] genuine pairs
             return np.bincount(owner[g >= threshold], minlength=self.subjects).astype(np.int64)
@@ -253,7 +255,7 @@ class _Set(NamedTuple):
         every = 2 * self.sizes * (len(self.subject) - self.sizes)
         psi = residuals(Counts(touched[:, None], every, impostors), 0)
         if taken.shape[1] <= DYADS:
-            between = taken.min(axis=0) * self.subjects + taken.max(axis=0)
+            between = taken.min(axis=0).astype(np.int64) * self.subjects + taken.max(axis=0)
             psi = psi * impostor_scale(psi, matrix_dyads(between, attained, self.sizes, impostors, ways=2))
         accepted = accepted_of(threshold)
         if even:
@@ -266,13 +268,13 @@ class _Set(NamedTuple):
         influence = genuine_part - slope(tar_at, attained) * psi
         return Found(1 - tar, -influence, attained, float(threshold))
 
-    def _scores(self, probes: Unit, far: float) -> tuple[Scores, Ints, Scores, Ints]:
-        """All genuine scores and whose they are; the largest impostor scores, falling, as many as ``far`` accepts and
-        one more, and the two subjects [2,K] of each."""
+    def _scores(self, probes: Unit, far: float) -> tuple[Scores, Ints, Scores, NDArray[np.int32]]:
+        """All genuine scores and whose they are; the largest impostor scores, as many as ``far`` accepts and one more
+        or a few, and the two subjects [2,K] of each: 12 bytes for each, of LFW's 175 million 42 MB, in work thrice."""
         keep = 2 * allowed_errors(far, self.impostor) + 1  # a clean pair scores the same both ways, but for a bit
         n, floor = len(self.subject), np.float32(-2)
         genuine, owner = [], []
-        x, ends = np.empty(0, dtype=np.float32), np.empty((2, 0), dtype=np.int64)
+        x, ends = np.empty(0, dtype=np.float32), np.empty((2, 0), dtype=np.int32)
         for start in range(0, n, ROWS):
             subject = self.subject[start : start + ROWS]
             scores = self.gallery[start : start + ROWS] @ probes.T  # [r,N]
@@ -284,10 +286,9 @@ class _Set(NamedTuple):
             owner.append(subject[row][apart])
             scores[row, column] = -np.inf
             flat = np.flatnonzero(scores > floor)
-            both = np.stack([subject[flat // n], self.subject[flat % n]])
+            both = np.stack([subject[flat // n], self.subject[flat % n]]).astype(np.int32)
             x, ends = np.concatenate([x, scores.ravel()[flat]]), np.concatenate([ends, both], axis=1)
             if x.size > 2 * keep:  # what lies below the last of so many is not wanted
                 floor = np.nextafter(np.partition(x, -keep)[-keep], np.float32(-2))
                 x, ends = x[x > floor], ends[:, x > floor]
-        best = np.argsort(-x, kind="stable")[:keep]
-        return np.concatenate(genuine), np.concatenate(owner), x[best], ends[:, best]
+        return np.concatenate(genuine), np.concatenate(owner), x, ends
