@@ -20,7 +20,7 @@ from faceloss.compare.prepare import Test
 from faceloss.data.corrupt import CORRUPTIONS, LEVELS, corrupt
 from faceloss.data.faces import Faces
 from faceloss.evaluate import Condition, holm, judge_robustness, paired_difference, summary, verdict
-from faceloss.evaluate.robustness import CLEAN, Pairs
+from faceloss.evaluate.robustness import CLEAN, PROTOCOL, Pairs
 from faceloss.evaluate.rows import result_record
 
 Record = dict[str, Any]
@@ -94,7 +94,6 @@ def judge_corrupted(
     for row in judge_robustness(clean, conditions(), names, pairs):
         where = {"test": test.name, "corruption": row.corruption, "level": row.level}
         record = {**result_record(row), "kind": "robustness", **where}
-        del record["protocol"]
         records.append(record)
         if row.influence is not None:
             influences[robust_cell(record).name] = row.influence
@@ -114,7 +113,8 @@ def robustness_rows(
         for label in labels:
             seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
             if seeds:
-                who = {"kind": "robustness summary", "label": label, "loss": losses[label], **cell._asdict()}
+                who = {"kind": "robustness summary", "label": label, "loss": losses[label], "protocol": PROTOCOL}
+                who |= cell._asdict()
                 own = [found[label, seed][cell] for seed in seeds]
                 rows.append(who | _summary(own, [vectors[label, seed].get(cell.name) for seed in seeds]))
     for cell, clean in _compared(cells) if baseline else []:
@@ -124,7 +124,15 @@ def robustness_rows(
             both = [s for name, s in found if name == label and cell in found[name, s]]
             seeds = sorted(s for s in both if cell in found.get((baseline, s), {}))
             row: Record = {"kind": "robustness difference", "label": label, "loss": losses[label], "baseline": baseline}
-            row |= {**shown._asdict(), "seeds": len(seeds), "value": None, "low": None, "high": None, "p": None}
+            row |= {
+                "protocol": PROTOCOL,
+                **shown._asdict(),
+                "seeds": len(seeds),
+                "value": None,
+                "low": None,
+                "high": None,
+                "p": None,
+            }
             row |= {"p_holm": None, "verdict": "diverged" if label in diverged else "not measurable"}
             known = [[_number(found, vectors, name, s, cell, clean) for s in seeds] for name in (label, baseline)]
             a, b = ([number for number in part if number is not None] for part in known)

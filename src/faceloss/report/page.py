@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from faceloss.report import answer, charts, curves, det, facts, failures, search_section, searched, tables
+from faceloss.report import answer, charts, curves, det, facts, failures, robustness, search_section, searched, tables
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
 from faceloss.report.sheet import sheet
@@ -13,6 +13,7 @@ SECTIONS = {
     "table": "One table",
     "figures": "Figures",
     "search": "Search",
+    "robustness": "Robustness",
     "results": "All results",
     "failures": "Failures",
     "data": "Data",
@@ -28,6 +29,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
         "table": _table(records),
         "figures": _figures(records, progress),
         "search": search_section.section(records, progress),
+        "robustness": robustness.section(records),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
         "failures": failures.failures(records),
         "data": facts.data(records),
@@ -37,7 +39,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
     names = {key: name for key, name in SECTIONS.items() if content[key]}
     links = tag("nav", [[tag("a", name, href=f"#{key}"), " "] for key, name in names.items()], aria_label="Contents")
     sections = [
-        tag("section", tag("h2", name), content[key], id=key, class_="wide" if key == "table" else None)
+        tag("section", tag("h2", name), content[key], id=key, class_="wide" if key in ("table", "robustness") else None)
         for key, name in names.items()
     ]
     header = tag("header", tag("h1", title), tag("p", _facts(records), class_="facts"), _answer(records), links)

@@ -32,6 +32,8 @@ class Records:
     differences: dict[tuple[str, Key], Difference]
     curves: tuple[Curve, ...]
     searches: dict[tuple[str, int], list[Search]]  # the epochs of a run, in order
+    robustness: tuple[Cell, ...]  # summaries under corruptions
+    robust_differences: tuple[Difference, ...]
     costs: dict[tuple[str, int], Cost]
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
@@ -87,6 +89,9 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "difference": TypeAdapter(Difference),
     "curve": TypeAdapter(Curve),
     "search": TypeAdapter(Search),
+    "robustness": TypeAdapter(Cell),
+    "robustness summary": TypeAdapter(Cell),
+    "robustness difference": TypeAdapter(Difference),
 }
 COST = TypeAdapter(Cost)
 
@@ -186,6 +191,8 @@ def read_records(runs: Path) -> Records:
         differences={(row.label, row.key): row for row in rows["difference"]},
         curves=tuple(rows["curve"]),
         searches=_searches(rows["search"]),
+        robustness=tuple(rows["robustness summary"]),
+        robust_differences=tuple(rows["robustness difference"]),
         costs={(cost.label, cost.seed): cost for cost in spent},
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),
