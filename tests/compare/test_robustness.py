@@ -15,7 +15,7 @@ from faceloss.compare.run import execute
 from faceloss.compare.study import Run, Study, competitors, plan
 from faceloss.data.noise import spoil
 from faceloss.errors import BadInput
-from faceloss.evaluate import Condition, judge_robustness
+from faceloss.evaluate import Condition, judge_robustness, paired_difference
 from faceloss.evaluate.protocol import judge_protocol, load_protocol
 from faceloss.evaluate.rows import result_record
 from faceloss.evaluate.twins import faces as people
@@ -142,7 +142,8 @@ def rows_of(runs, vectors, diverged=frozenset(), baseline="softmax"):
 
 
 def test_more_robust_and_just_better_are_told_apart():
-    rows = rows_of(*runs_of())
+    runs, vectors = runs_of()
+    rows = rows_of(runs, vectors)
     verdicts = {
         label: [rows["difference", label, *cell]["verdict"]
                 for cell in (("", 0, "fnmr"), ("blur", None, "fnmr"), ("blur", None, "added fnmr"))]
@@ -154,6 +155,17 @@ def test_more_robust_and_just_better_are_told_apart():
     fragile = rows["difference", "fragile", "blur", None, "added fnmr"]
     parts = [rows["difference", "fragile", *cell]["value"] for cell in (("blur", None, "fnmr"), ("", 0, "fnmr"))]
     assert fragile["value"] == pytest.approx(parts[0] - parts[1])
+    mean, clean = (f"t|robustness|{name}|fnmr|0.01" for name in ("blur|None", "|0"))
+    values, psi = (
+        [[own(label, s, blurred) - own(label, s, plain) for s in range(3)] for label in ("fragile", "softmax")]
+        for own, blurred, plain in (
+            (lambda label, s, key: next(r["value"] for r in runs[label, s] if (r["corruption"], r["level"]) == key),
+             ("blur", None), ("", 0)),
+            (lambda label, s, key: vectors[label, s][key], mean, clean),
+        )
+    )  # fmt: skip
+    expected = paired_difference(*values, *psi)
+    assert (fragile["low"], fragile["high"], fragile["p"]) == pytest.approx((expected.low, expected.high, expected.p))
     assert fragile["p_holm"] >= fragile["p"]
     assert not any(key[:2] == ("difference", "softmax") for key in rows)
     assert not any(level for kind, _, _, level, _ in rows if kind == "difference")  # clean and means only
