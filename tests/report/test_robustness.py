@@ -152,7 +152,7 @@ def test_noise_on_purpose_is_told_in_the_section_on_data(tmp_path: Path) -> None
              "images_left_out": 1234, "identities_given_up": 4}  # fmt: skip
     said = words(page_of(tmp_path, [*rows(), {**data, "noise": noise}]))
     assert "of 2,000 labels 400 are those of another identity and 100 stand on a stranger's face, 25.0 % in all" in (
-        said.replace("25.0%", "25.0 %").replace("&#x27;", "'")
+        said.replace("&#x27;", "'")
     )
     assert "4 identities left training to be the strangers" in said
     assert "1,234 images left it, so that the last identity keeps 1/10 of its own" in said

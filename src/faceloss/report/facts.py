@@ -49,7 +49,7 @@ def _noise(d: Data) -> str:
     if flipped or outliers:
         said.append(
             f"of {plural(d.images, 'label')} {flipped:,} are those of another identity and {outliers:,} stand on a "
-            f"stranger's face, {(flipped + outliers) / max(1, d.images):.1%} in all"
+            f"stranger's face, {100 * (flipped + outliers) / max(1, d.images):.1f} % in all"
         )
     if given_up:
         said.append(f"{plural(given_up, 'identity', 'identities')} left training to be the strangers")
