@@ -39,6 +39,15 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     help="Test on this: a folder, .tar, .csv, InsightFace .bin, or an LFW "
     "pair list (with --images). May be repeated. Default: test identities of --data.",
 )
+@click.option(
+    "--robustness",
+    is_flag=False,
+    flag_value="all",
+    metavar="[NAME,...]",
+    help="Also judge each network on corrupted probes, five levels of each of: brightness, contrast, blur, jpeg, "
+    "downscale, occlusion, mask (all of them where none is named). Costs 5 more passes over the test images for each "
+    "corruption, 35 for all.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Runs folder; made by this command.")
 @engine_options
 @click.option(
@@ -60,7 +69,10 @@ def compare(
     epochs: int | None,
     budget: str | None,
     tests: tuple[str, ...],
+    robustness: str | None,
     images: Path | None,
+    label_noise: tuple[str, ...],
+    imbalance: float | None,
     overlap: Any,
     out: Path,
     settings: tuple[str, ...],
@@ -80,9 +92,14 @@ def compare(
     from faceloss.threads import single_threaded_numpy
 
     single_threaded_numpy()
+    from faceloss.compare.noise import noise_from
     from faceloss.compare.outside import add_files
     from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Study, expand, parse_loss, split_specifications
+    from faceloss.data.corrupt import corruptions_of
+
+    noise = noise_from(label_noise, imbalance)
+    corruptions = corruptions_of(robustness) if robustness is not None else ()
 
     def study(progress: Any) -> Study:
         specifications = add_files(loss_files, expand(split_specifications(loss_text)))
@@ -95,10 +112,12 @@ def compare(
             tests=tests,
             images=str(images) if images else None,
             overlap=overlap,
+            noise=noise,
             losses=specifications,
             seeds=seeds,
             balance=balance,
-            recipe=resolve(recipe, budget, data, bool(tests), progress),
+            robustness=corruptions,
+            recipe=resolve(recipe, budget, data, bool(tests), progress, noise=noise),
         )
 
     finish(study, out, engine, workers, ray_address, slurm, show_faces=show_faces)

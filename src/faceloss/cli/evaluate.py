@@ -40,7 +40,8 @@ def evaluate(
 
     \b
     .npz    arrays embeddings [N,D], identities [N], and what the protocol needs: pairs [M,2..4], groups, roles,
-            templates, media [N], comparisons [M,2..3]; .npy: embeddings alone, the rest from a protocol file
+            templates, media [N], comparisons [M,2..3], corrupted [K,N,D], conditions [K]; .npy: embeddings alone,
+            the rest from a protocol file
     .csv    scores of pairs: columns label (1 or 0), score, and where known first, second, fold; or the same as .npz
     folder  of a trained network, RUNS/runs/NAME, or its model file; with --data
     builtin the generated twin of the protocol, to try it
@@ -51,6 +52,7 @@ def evaluate(
     rank    leave one out, rank k             trillion-pairs  TPR at FAR 1e-3, TAR at FAR 1e-9
     groups  FMR, FNMR at one threshold        open-set        who is it, or nobody?
     cross-matrix  every pair of a set         closed-set      a linear classifier names test images
+    robustness    corrupted probes, FNMR at five levels of seven corruptions (embeds the test 36 times)
 
     A pair is two rows of embeddings, and may be followed by whether it is of one person (0 or 1) and by its fold. What
     the pairs cannot carry is "not measurable". With more than 10,000 million pairs (141,000 images) EER, AUC and the
@@ -59,7 +61,7 @@ def evaluate(
     from faceloss.compare.looks import look, model_hash
     from faceloss.errors import BadInput
     from faceloss.evaluate.file import Input, judge_input, read_input, repeated
-    from faceloss.evaluate.protocol import load_protocol
+    from faceloss.evaluate.protocol import conditions_of, load_protocol
     from faceloss.progress import Progress
     from faceloss.threads import cores
 
@@ -72,7 +74,8 @@ def evaluate(
             raise BadInput(f"{given} is a trained network; say which faces it should be judged on: --data.")
         from faceloss.compare.model import embedded, load_model
 
-        arrays, test = embedded(load_model(given), data, images, progress)
+        asked = conditions_of(protocol.settings) if protocol and protocol.kind == "robustness" else ()
+        arrays, test = embedded(load_model(given), data, images, progress, asked)
         held, what = Input(arrays, {}), model_hash(given if given.is_dir() else given.parent)
     else:
         if data is not None or images is not None:
@@ -127,24 +130,34 @@ def _lines(outcome: Any, as_json: bool) -> list[str]:
         records += [group_record(row) for row in outcome.groups]
         records += [curve_record(curve) for curve in outcome.curves]
         return [json.dumps(record) for record in records]
-    lines = []
+    named: list[tuple[str, Any, str]] = []
     for row in outcome.rows:
         at = f" at {_at(row.metric)}{row.at:g}" if row.at is not None else ""
         size = f" of {row.gallery:,}" if row.gallery is not None else ""
-        name = f"{row.protocol}{size}: {row.metric}{at}" + (f" ({row.group})" if row.group else "")
-        lines.append(_line(name, row, f"({row.pairs} comparisons)"))
+        of = row.group or _condition(row.corruption, row.level)
+        name = f"{row.protocol}{size}: {row.metric}{at}" + (f" ({of})" if of else "")
+        named.append((name, row, f"({row.pairs} comparisons)"))
     for row in outcome.groups:
         name = f"{row.metric} {row.group}{' and ' + row.other if row.other else ''} at FAR {row.at:g}"
-        lines.append(_line(name, row, row.verdict or f"({row.pairs} comparisons)"))
-    return lines
+        named.append((name, row, row.verdict or f"({row.pairs} comparisons)"))
+    width = max((len(name) for name, _, _ in named), default=0)
+    return [_line(f"{name:<{max(46, width)}}", row, tail) for name, row, tail in named]
 
 
 def _at(metric: str) -> str:
-    return {"tar": "FAR ", "tar by identity": "FAR ", "tpir": "FPIR "}.get(metric, "")
+    known = {"tar": "FAR ", "tar by identity": "FAR ", "tpir": "FPIR ", "fnmr": "FMR ", "fnmr by identity": "FMR "}
+    return known.get(metric, "")
+
+
+def _condition(corruption: str, level: int | None) -> str:
+    """``clean``, ``blur 3``, ``blur, mean``; nothing for a number that is about no corruption."""
+    if level is None:
+        return f"{corruption}, mean" if corruption else ""
+    return f"{corruption} {level}" if corruption else "clean"
 
 
 def _line(name: str, row: Any, tail: str) -> str:
     if row.value is None:
-        return f"{name:<46} {row.status}" + (f" ({row.note})" if row.note else "")
+        return f"{name} {row.status}" + (f" ({row.note})" if row.note else "")
     interval = f"[{row.low:.4f}, {row.high:.4f}]" if row.low is not None else ""
-    return f"{name:<46} {row.value:.4f}  {interval}  {tail}"
+    return f"{name} {row.value:.4f}  {interval}  {tail}"

@@ -8,7 +8,7 @@ import click
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``command`` with --data, --images, --overlap, --epochs, --budget and --set."""
+    """``command`` with --data, --images, --label-noise, --imbalance, --overlap, --epochs, --budget and --set."""
     for option in (
         click.option(
             "--set",
@@ -25,6 +25,20 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="drop-from-train",
             show_default=True,
             help="People and pictures of training that a test has too, copies and renamed ones included; counted.",
+        ),
+        click.option(
+            "--imbalance",
+            type=float,
+            metavar="RATIO",
+            help="Make training imbalanced: the last identity keeps 1/RATIO of its images, the first all.",
+        ),
+        click.option(
+            "--label-noise",
+            "label_noise",
+            multiple=True,
+            metavar="flip=SHARE,outlier=SHARE",
+            help="Spoil training on purpose: labels replaced by another identity's, images replaced by strangers; the "
+            "same for every loss and seed (docs/robustness.md).",
         ),
         click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to."),
         click.option(

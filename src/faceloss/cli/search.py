@@ -48,6 +48,8 @@ def search(
     budget: str | None,
     tests: tuple[str, ...],
     images: Path | None,
+    label_noise: tuple[str, ...],
+    imbalance: float | None,
     overlap: Any,
     out: Path,
     settings: tuple[str, ...],
@@ -75,8 +77,11 @@ def search(
         raise BadInput("--controls runs every method; leave out --method.")
     from faceloss.cli.compare import finish
     from faceloss.compare.controls import against_best, arms, table
+    from faceloss.compare.noise import noise_from
     from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Study
+
+    noise = noise_from(label_noise, imbalance)
 
     def study(progress: Any) -> Study:
         return Study(
@@ -85,9 +90,10 @@ def search(
             tests=tests,
             images=str(images) if images else None,
             overlap=overlap,
+            noise=noise,
             losses=arms(methods or METHODS[-1:], controls=controls),
             seeds=seeds,
-            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress),
+            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, noise=noise),
         )
 
     finish(study, out, engine, workers, ray_address, slurm)

@@ -43,6 +43,8 @@ def train(
     budget: str | None,
     tests: tuple[str, ...],
     images: Path | None,
+    label_noise: tuple[str, ...],
+    imbalance: float | None,
     overlap: Any,
     out: Path,
     settings: tuple[str, ...],
@@ -56,9 +58,12 @@ def train(
 
     single_threaded_numpy()
     from faceloss.cli.compare import finish
+    from faceloss.compare.noise import noise_from
     from faceloss.compare.outside import FILE, add_files
     from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Single, Study, parse_loss
+
+    noise = noise_from(label_noise, imbalance)
 
     def study(progress: Any) -> Study:
         (loss,) = add_files([specification], ()) if FILE.fullmatch(specification) else (specification,)
@@ -70,10 +75,11 @@ def train(
             tests=tests,
             images=str(images) if images else None,
             overlap=overlap,
+            noise=noise,
             losses=(loss,),
             seeds=1,
             single=single,
-            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, single),
+            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, single, noise),
         )
 
     finish(study, out, None, None, None, ())

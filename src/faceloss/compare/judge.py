@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from faceloss.compare.failures import failures_record
 from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
+from faceloss.compare.robustness import Watch, judge_corrupted, unwatched
 from faceloss.compare.study import Study
 from faceloss.data.faces import Faces
 from faceloss.data.keys import generator
@@ -54,8 +55,9 @@ def observe(embedder: Embed, val: Faces | None) -> dict[str, float]:
     return {f"val_{row.metric}": row.value for row in judged.rows if row.metric != "tar" and row.value is not None}
 
 
-def judge(embedder: Embed, bench: Bench) -> Verdicts:
-    """All protocols that fit the tests of ``bench``.
+def judge(embedder: Embed, bench: Bench, corruptions: tuple[str, ...] = (), watch: Watch = unwatched) -> Verdicts:
+    """All protocols that fit the tests of ``bench``; under ``corruptions``, if any, robustness too, of which ``watch``
+    is told.
 
     A labelled set: the full cross-matrix, ranks, and a linear classifier on the identities with four images or more.
     A pair list: the folds. Other images of the training identities: a linear classifier on the training embeddings.
@@ -81,6 +83,10 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
         rows = embeddings(test.faces)
         if reason := _collapse(rows):
             return found._replace(collapsed=f"{reason} on {test.name}")
+        if corruptions:
+            records, influences = judge_corrupted(embedder, test, rows, corruptions, watch)
+            found.results.extend(records)
+            found.influences.update(influences)
         if test.pairs is not None:
             judged = _pairs(rows, test)
             _keep(found, test.name, judged)
@@ -97,11 +103,11 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
             _keep(found, test.name, judge_closed_set(rows[train], names[train], rows[held], names[held]))
         _keep_open_set(found, test.name, rows, names)
     if bench.closed is not None and len(bench.closed):
-        train_names = np.array(bench.train.identities)[bench.train.labels]
+        train_names = np.array(bench.enrolled.identities)[bench.enrolled.labels]
         closed_names = np.array(bench.closed.identities)[bench.closed.labels]
         known_names = np.isin(closed_names, train_names)
         rows = embeddings(bench.closed)[known_names]
-        judged = judge_closed_set(embeddings(bench.train), train_names, rows, closed_names[known_names])
+        judged = judge_closed_set(embeddings(bench.enrolled), train_names, rows, closed_names[known_names])
         _keep(found, bench.closed.name, judged)
     return found
 

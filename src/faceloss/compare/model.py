@@ -1,9 +1,10 @@
 """A trained network as files with its preprocessing contract: handing it over, and embedding faces with it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from faceloss import nets
 from faceloss.compare.judge import Embed
 from faceloss.compare.looks import test_digest
+from faceloss.compare.robustness import probes
 from faceloss.compare.run import summary_of
+from faceloss.data.corrupt import corruptions_of
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.faces import Faces, PairList
 from faceloss.data.pairs import load_test
@@ -149,14 +152,36 @@ def _projection(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
     return project
 
 
+@dataclass(frozen=True)
+class Corrupted:
+    """The embeddings [N,D] of ``faces`` under each of the conditions; one is in memory at a time."""
+
+    model: Model
+    faces: Faces
+    conditions: Sequence[tuple[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+    def __getitem__(self, number: int) -> NDArray[np.float32]:
+        return probes(self.model.embedder, self.faces, *self.conditions[number])
+
+
 def embedded(
-    model: Model, data: str, images: Path | None = None, progress: Callback | None = None
+    model: Model,
+    data: str,
+    images: Path | None = None,
+    progress: Callback | None = None,
+    conditions: Sequence[tuple[str, int]] = (),
 ) -> tuple[dict[str, NDArray[Any]], str]:
     """What a protocol takes: the arrays of ``data``, embedded by ``model``, and the digest of the test.
 
     ``data`` is what ``faceloss compare --test`` takes: a labelled set of faces, or a list of pairs (then with
-    ``images``). The arrays are ``embeddings``, ``identities`` and ``groups`` where they are known, and ``pairs``.
+    ``images``). The arrays are ``embeddings``, ``identities`` and ``groups`` where they are known, and ``pairs``; with
+    ``conditions``, corruptions and levels, also ``conditions`` and ``corrupted``, which is embedded when asked for.
     """
+    for name, _ in conditions:
+        corruptions_of(name)  # refused before minutes of work
     loaded = load_test(data, images=images, size=model.size, progress=progress)
     faces: Faces = loaded.faces if isinstance(loaded, PairList) else loaded
     rows = []
@@ -172,4 +197,7 @@ def embedded(
         arrays["groups"] = np.array(faces.groups)
     if isinstance(loaded, PairList):
         arrays["pairs"] = np.stack([loaded.first, loaded.second, loaded.same, loaded.fold], axis=1).astype(np.int64)
+    if conditions:
+        arrays["conditions"] = np.array([f"{name} {level}" for name, level in conditions])
+        arrays["corrupted"] = cast(Any, Corrupted(model, faces, conditions))
     return arrays, test_digest(faces, loaded if isinstance(loaded, PairList) else None)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceloss.compare.noise import Noise, told
 from faceloss.compare.study import Single, Study
 from faceloss.data.duplicates import prints_of
 from faceloss.data.entries import silent
 from faceloss.data.faces import Faces, PairList
 from faceloss.data.load import load_faces
+from faceloss.data.noise import spoil
 from faceloss.data.overlap import Removed, by_kind, kept, remove_overlap, without_pairs
 from faceloss.data.pairs import load_test
 from faceloss.data.splits import split_identities
@@ -35,6 +37,7 @@ class Bench(NamedTuple):
     tests: tuple[Test, ...]
     closed: Faces | None  # other images of the training identities
     records: tuple[dict[str, Any], ...]  # the "data" records
+    enrolled: Faces  # training without the noise that a study puts into it: whom ``closed`` is compared with
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -71,7 +74,11 @@ def prepare(study: Study, progress: Callback | None = None) -> Bench:
             f"{study.data} leaves {len(train.identities)} training identities after removing those that are also in "
             "the test faces; training needs at least two."
         )
-    sets: list[tuple[str, str, Faces, dict[str, Any]]] = [("train", train.name, train, {})]
+    enrolled, noisy = train, {}
+    if study.noise != Noise():
+        spoiled = spoil(train, **study.noise.model_dump())
+        train, noisy = spoiled.faces, {"noise": told(study.noise, spoiled)}
+    sets: list[tuple[str, str, Faces, dict[str, Any]]] = [("train", train.name, train, noisy)]
     sets += [("val", val.name, val, {})] if len(val) else []
     sets += [("test", test.name, test.faces, {"pairs": len(test.pairs)} if test.pairs else {}) for test in tests]
     if study.overlap == "drop-from-test":
@@ -80,7 +87,7 @@ def prepare(study: Study, progress: Callback | None = None) -> Bench:
     else:
         sets[0][3].update(_counts(study, [Removed(train, *own), *cuts]))
     records = tuple(_record(role, name, faces) | more for role, name, faces, more in sets)
-    return Bench(train, val if len(val) else None, tuple(tests), parts.test_closed, records)
+    return Bench(train, val if len(val) else None, tuple(tests), parts.test_closed, records, enrolled)
 
 
 def _with_prints(faces: Faces, progress: Callback | None) -> Faces:

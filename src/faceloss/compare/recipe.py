@@ -8,9 +8,11 @@ from pydantic import ValidationError
 
 from faceloss import nets
 from faceloss.compare.engine import first_error
+from faceloss.compare.noise import Noise
 from faceloss.compare.prepare import fractions
 from faceloss.compare.study import Single, parse_value
 from faceloss.data.load import load_faces
+from faceloss.data.noise import spoil
 from faceloss.data.splits import split_identities
 from faceloss.errors import BadInput, unknown
 from faceloss.progress import Callback
@@ -55,12 +57,18 @@ def recipe_from(data: str, epochs: int | None, settings: tuple[str, ...]) -> Rec
 
 
 def resolve(
-    recipe: Recipe, budget: str | None, data: str, tested: bool, progress: Callback, single: Single | None = None
+    recipe: Recipe,
+    budget: str | None,
+    data: str,
+    tested: bool,
+    progress: Callback,
+    single: Single | None = None,
+    noise: Noise = Noise(),  # noqa: B008 (frozen)
 ) -> Recipe:
     """Settle what depends on machine and data: device, precision, and the epochs that a budget of images allows.
 
-    ``tested`` says that the study brings tests of its own, ``single`` that it is one training. A study keeps the
-    settled values, so that a resumed run computes in the same way.
+    ``tested`` says that the study brings tests of its own, ``single`` that it is one training, ``noise`` what is done
+    to its training set. A study keeps the settled values, so that a resumed run computes in the same way.
     """
     try:
         device = resolve_device(recipe.device)
@@ -75,5 +83,6 @@ def resolve(
         faces = load_faces(data, size=recipe.size, progress=progress)
         shares = fractions(tested, single)
         train = split_identities(faces, seed=0, val=shares["val"], test=shares["test"]).train
-        changes["epochs"] = max(1, math.floor(images / max(1, len(train.labels))))
+        left = len(spoil(train, **noise.model_dump()).faces)
+        changes["epochs"] = max(1, math.floor(images / max(1, left)))
     return recipe.model_copy(update=changes)

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceloss.compare.group_records import group_rows
+from faceloss.compare.noise import Noise, words_of
 from faceloss.compare.ranking import ranking_rows
+from faceloss.compare.robustness import about, robustness_rows
 from faceloss.compare.study import BASELINE, Study
 from faceloss.errors import CouldNotFinish
 from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
@@ -51,6 +53,7 @@ def assemble(out: Path) -> Path:
     vectors: dict[tuple[str, int], dict[str, Any]] = {}
     states: dict[tuple[str, int], str] = {}
     groups: dict[tuple[str, int], list[Record]] = {}
+    corrupted: dict[tuple[str, int], list[Record]] = {}
     for run in plan["runs"]:
         folder = out / "runs" / run["folder"]
         if not (folder / "result.json").exists():
@@ -69,14 +72,18 @@ def assemble(out: Path) -> Path:
         states[key] = next(record["status"] for record in records if record["kind"] == "run")
         results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
         groups[key] = [record for record in records if record["kind"] == "group"]
+        corrupted[key] = [record for record in records if record["kind"] == "robustness"]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
     summaries = _summaries(labels, losses, results, vectors)
     rows += summaries
+    baseline = "" if study.single else BASELINE
     if not study.single:
         rows += _differences(labels, losses, results, vectors, states)
         rows += group_rows(labels, losses, BASELINE, groups, vectors)
         rows += ranking_rows(labels, BASELINE, summaries)
+    ended = {name for (name, _), state in states.items() if state in STOPPED}
+    rows += robustness_rows(labels, losses, baseline, corrupted, vectors, ended)
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_atomically(out / "records.jsonl", lines.encode())
     write_atomically(out / "costs.jsonl", "".join(json.dumps(cost) + "\n" for cost in costs).encode())
@@ -110,6 +117,8 @@ def _study_record(study: Study, plan: Record) -> Record:
         "threads": recipe.threads,
         "recipe": recipe.model_dump(mode="json"),
         **{name: identities for name, identities in outside.items() if identities},
+        **({"noise": study.noise.model_dump()} if study.noise != Noise() else {}),
+        **({"corruptions": about(study.robustness)} if study.robustness else {}),
     }
 
 
@@ -127,6 +136,8 @@ def command(study: Study) -> str:
         words.append(f"--images {study.images}")
     if study.balance:
         words.append("--balance")
+    words += words_of(study.noise)
+    words += [f"--robustness {','.join(study.robustness)}"] if study.robustness else []
     defaults = type(study.recipe)().model_dump()
     given = study.recipe.model_dump(exclude={"device", "precision", "epochs"})
     words.append(f"--epochs {study.recipe.epochs}")

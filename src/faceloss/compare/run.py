@@ -16,6 +16,7 @@ from torch import Tensor
 from faceloss import losses, nets
 from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
+from faceloss.compare.robustness import Watch
 from faceloss.compare.search import Search, search
 from faceloss.compare.search_log import clear, read, schedule
 from faceloss.compare.study import Run, Study, full_hyperparameters
@@ -150,11 +151,17 @@ def execute(
             status, reason = "failed", "out of memory"
         except LossFailed as error:
             status, reason = "failed", str(error)
+
+        def watch(done: int, conditions: int) -> None:
+            show(state, max(1, state.step), {"corrupted": done, "conditions": conditions})
+            if ranks.size == 1 and stop():  # what is trained is saved, and is judged anew when continued
+                raise Stopped
+
         endings = ranks.each(lambda: [status, reason])
         if not alone and any(ending != endings[0] for ending in endings):
             words = "; ".join(f"process {rank}: {' '.join(ending)}" for rank, ending in enumerate(endings))
             raise CouldNotFinish(f"the processes of this run ended in different ways ({words})")
-        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason, ranks.size))
+        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason, ranks.size, watch))
         return ended
 
 
@@ -196,7 +203,15 @@ def _found(run: Run, folder: Path, epochs: int) -> Policy:
 
 
 def _finish(
-    run: Run, study: Study, bench: Bench, folder: Path, state: State, status: str, reason: str, processes: int
+    run: Run,
+    study: Study,
+    bench: Bench,
+    folder: Path,
+    state: State,
+    status: str,
+    reason: str,
+    processes: int,
+    watch: Watch,
 ) -> str:
     row, recipe = run.competitor, study.recipe
     who = {"run": run.id, "label": row.label, "loss": row.loss, "seed": run.seed}
@@ -216,7 +231,7 @@ def _finish(
             "trained_with": {"loss": row.loss, "hyperparameters": full_hyperparameters(row), "seed": run.seed},
         }
         checkpoint.save(folder, "model", tensors, contract)
-        judged = judge(embedder(state, study), bench)
+        judged = judge(embedder(state, study), bench, study.robustness, watch)
         results, curves, influences = judged.results, judged.curves, judged.influences
         if judged.collapsed:
             status, reason = "collapsed", judged.collapsed

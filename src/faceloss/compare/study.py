@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from faceloss import __version__
+from faceloss.compare.noise import Noise
 from faceloss.data.overlap import Choice
 from faceloss.errors import BadInput
 from faceloss.train.settings import Frozen, Recipe
@@ -36,6 +37,8 @@ class Study(Frozen):
     split_seed: int = 0
     overlap: Choice = "drop-from-train"  # where a person of training is also in a test
     balance: bool = False  # every row a second time, on batches with equally many images of each group
+    noise: Noise = Noise()  # put into the training set on purpose
+    robustness: tuple[str, ...] = ()  # corruptions under which the tests are judged as well
     recipe: Recipe = Recipe()
     loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
     plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"
@@ -229,6 +232,7 @@ def _replayed(label: str, hyperparameters: dict[str, Any]) -> str:
 def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list[Run]:
     """All runs of a study, seed by seed so that an unfinished study compares what it has on equal seeds."""
     shared = study.recipe.model_dump_json(exclude={"checkpoint_seconds"}) + "|".join((study.version, *digests))
+    shared += "".join(f"|{name}" for name in study.robustness)  # noise is in the digest of the training set
     runs = []
     for seed in study.each_seed:
         for row in rows:

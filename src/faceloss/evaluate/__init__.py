@@ -28,6 +28,7 @@ from faceloss.evaluate.power import detectable
 from faceloss.evaluate.protocol import judge_protocol, load_protocol
 from faceloss.evaluate.protocols import judge_closed_set, judge_matrix, judge_pairs, judge_rank, judge_scores
 from faceloss.evaluate.ranking import Ranking, rank_losses
+from faceloss.evaluate.robustness import Condition, judge_robustness
 from faceloss.evaluate.statistics import (
     Difference,
     Summary,
@@ -42,6 +43,7 @@ from faceloss.evaluate.templates import judge_templates, pool
 
 __all__ = [
     "FAR_GRID",
+    "Condition",
     "CosineStatistics",
     "Difference",
     "GroupRate",
@@ -69,6 +71,7 @@ __all__ = [
     "judge_pairs_by_group",
     "judge_protocol",
     "judge_rank",
+    "judge_robustness",
     "judge_scores",
     "judge_templates",
     "load_protocol",

@@ -36,6 +36,8 @@ class Measured(NamedTuple):
     note: str = ""
     gallery: int | None = None  # identities enrolled, or distractors, where the number depends on them
     group: str = ""  # of people or images, where the number is of one group
+    corruption: str = ""  # of the probes, where they were corrupted; "all" of a mean over several
+    level: int | None = None  # of the corruption, 0 = clean; None also of a mean over levels
 
 
 class Cmc(NamedTuple):

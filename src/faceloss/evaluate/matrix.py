@@ -36,12 +36,13 @@ from faceloss.evaluate.verification import (
 )
 
 
-def matrix_dyads(codes: Ints, far: float, sizes: Ints, impostor: int) -> float:
-    """sum_{a<b} (accepted_ab - far n_a n_b)^2 / I^2 from the codes of the accepted pairs."""
+def matrix_dyads(codes: Ints, far: float, sizes: Ints, impostor: int, ways: int = 1) -> float:
+    """sum_{a<b} (accepted_ab - far n_a n_b)^2 / I^2 from the codes of the accepted pairs; with two ``ways`` each pair
+    is compared both ways, and I counts them both."""
     pair, count = np.unique(codes, return_counts=True)
-    product = (sizes[pair // sizes.size] * sizes[pair % sizes.size]).astype(np.float64)
+    product = (ways * sizes[pair // sizes.size] * sizes[pair % sizes.size]).astype(np.float64)
     square = sizes.astype(np.float64) ** 2
-    everywhere = (square.sum() ** 2 - np.sum(square**2)) / 2
+    everywhere = ways**2 * (square.sum() ** 2 - np.sum(square**2)) / 2
     return float(np.sum(count.astype(np.float64) ** 2 - 2 * far * count * product) + far**2 * everywhere) / impostor**2
 
 

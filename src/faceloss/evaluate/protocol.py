@@ -18,7 +18,7 @@ The function is that of the kind; it takes arrays and gives rows. Those that com
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,12 +34,14 @@ from faceloss.evaluate.linear import hold_out
 from faceloss.evaluate.openset import OpenSetCurve, judge_open_set
 from faceloss.evaluate.pair_groups import judge_pairs_by_group
 from faceloss.evaluate.protocols import judge_closed_set, judge_matrix, judge_pairs, judge_rank
+from faceloss.evaluate.robustness import Condition, Pairs, judge_robustness
 from faceloss.evaluate.templates import judge_templates
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
-ARRAYS = ("embeddings", "identities", "pairs", "groups", "roles", "templates", "media", "comparisons")
+ARRAYS = ("embeddings", "identities", "pairs", "groups", "roles", "templates", "media", "comparisons", "corrupted",
+          "conditions")  # fmt: skip
 PAIR_COLUMNS = {2: "two images", 3: "two images and same (0/1)", 4: "two images, same (0/1) and fold"}
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -138,6 +140,34 @@ def _groups(arrays: Arrays, progress: Progress | None, far: float | None = None)
     return Outcome(groups=judge_groups(*e, far, progress))
 
 
+def conditions_of(settings: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """The corruptions and levels that a protocol of the kind robustness asks for."""
+    return tuple((name, level) for name in settings["corruptions"] for level in settings["levels"])
+
+
+def _robustness(arrays: Arrays, progress: Progress | None, **settings: Any) -> Outcome:
+    """``corrupted`` [K,N,D], or any sequence of K arrays, which is asked for one after the other; ``conditions`` [K]
+    names them, "blur 3"."""
+    names, given = [str(name) for name in arrays["conditions"]], arrays["corrupted"]
+    if len(names) != len(given):
+        raise BadInput(f"{len(names)} conditions were given for {len(given)} sets of corrupted embeddings.")
+    asked = conditions_of(settings)
+    for name, level in asked:
+        if f"{name} {level}" not in names:
+            raise BadInput(
+                f"The conditions lack {name} {level}, which the protocol asks for; given: {', '.join(names)}."
+            )
+
+    def conditions() -> Iterator[Condition]:
+        for number, (name, level) in enumerate(asked, start=1):
+            yield Condition(name, level, given[names.index(f"{name} {level}")])
+            if progress is not None:
+                progress("robustness", number, len(asked))
+
+    pairs = Pairs(*pair_list(arrays)[:3]) if "pairs" in arrays else None
+    return Outcome(judge_robustness(arrays["embeddings"], conditions(), arrays.get("identities"), pairs))
+
+
 class Kind(NamedTuple):
     judge: Callable[..., Outcome]
     needs: tuple[str, ...]
@@ -154,8 +184,10 @@ KINDS = {
     "distractors": Kind(_distractors, ("identities", "roles"), ("sizes", "fars", "fpirs", "seed")),
     "open set": Kind(_open_set, ("identities",), ("sizes", "fpirs", "seed")),
     "groups": Kind(_groups, ("identities", "groups"), ("far",)),
+    "robustness": Kind(_robustness, ("corrupted", "conditions"), ("corruptions", "levels")),
 }
-RANGES = {"min_images": (2, 10**6), "images": (1, 10**6), "seed": (0, 2**63), "sizes": (1, 10**12)}  # else (0, 1]
+RANGES = {"min_images": (2, 10**6), "images": (1, 10**6), "seed": (0, 2**63), "sizes": (1, 10**12), "levels": (1, 5)}
+NAMES = ("corruptions",)  # settings that are lists of names; the others are numbers in RANGES, else (0, 1]
 
 
 def names() -> tuple[str, ...]:
@@ -189,6 +221,10 @@ def load_protocol(given: str | Path) -> Protocol:
     for key, value in settings.items():
         if key not in KINDS[kind].settings:
             raise BadInput(f"{path}: {unknown(f'setting of the kind {kind}', key, KINDS[kind].settings or ('none',))}")
+        if key in NAMES:
+            if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+                raise BadInput(f"{path}: the setting {key} is {value}; it must be a list of names.")
+            continue
         low, high = RANGES.get(key, (0, 1))
         numbers = value if isinstance(value, list) else [value]
         if not numbers or not all(isinstance(n, int | float) and low <= n <= high and (n or low) for n in numbers):

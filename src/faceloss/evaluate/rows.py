@@ -7,11 +7,11 @@ from faceloss.evaluate.groups import GroupRate
 from faceloss.evaluate.openset import OpenSetCurve
 
 Record = dict[str, Any]
-OPTIONAL = {"gallery": None, "group": ""}  # left out where they say nothing
+OPTIONAL = {"gallery": None, "group": "", "corruption": "", "level": None}  # left out where they say nothing
 
 
 def result_record(row: Measured) -> Record:
-    """``{"kind": "result", ...}``: all fields but the influence; gallery and group only where they say something."""
+    """``{"kind": "result", ...}``: all fields but the influence; the last ones only where they say something."""
     facts = {key: value for key, value in row._asdict().items() if key != "influence"}
     return {"kind": "result", **{k: v for k, v in facts.items() if k not in OPTIONAL or v != OPTIONAL[k]}}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from faceloss.evaluate.protocol import Array, load_protocol
+from faceloss.evaluate.protocol import Array, conditions_of, load_protocol
 
 Twin = dict[str, Array]
 GROUPS = ("north", "east", "south", "west")
@@ -98,6 +98,16 @@ def _groups(rng: np.random.Generator) -> Twin:
     return {"embeddings": e, "identities": labels, "groups": np.array(GROUPS)[labels % 4]}
 
 
+def _robustness(rng: np.random.Generator) -> Twin:
+    """Each corruption adds noise that grows with its level, as the others do or a little more."""
+    e, labels = faces(rng, rng.integers(2, 7, 150), noise=0.6)
+    asked = conditions_of(load_protocol("robustness").settings)
+    harm = [level * 0.1 * (1.1 ** (place // 5)) for place, (_, level) in enumerate(asked)]
+    corrupted = [e + scale * rng.normal(size=e.shape).astype(np.float32) for scale in harm]
+    conditions = np.array([f"{name} {level}" for name, level in asked])
+    return {"embeddings": e, "identities": labels, "corrupted": np.stack(corrupted), "conditions": conditions}
+
+
 MAKERS: dict[str, Callable[[np.random.Generator], Twin]] = {
     "lfw": _pairs,
     "rfw": _pairs_by_group,
@@ -109,6 +119,7 @@ MAKERS: dict[str, Callable[[np.random.Generator], Twin]] = {
     "closed-set": _labelled,
     "open-set": _open_set,
     "groups": _groups,
+    "robustness": _robustness,
 }
 
 

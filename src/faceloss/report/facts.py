@@ -30,12 +30,34 @@ def data(records: Records) -> list[Child]:
         for d in records.data
     ]  # fmt: skip
     parts: list[Child] = [table(header, body, name="Data"), tag("p", disjoint(records.data))]
+    parts += [tag("p", said) for d in records.data if (said := _noise(d))]
     groups = [(d, name, n) for d in records.data for name, n in d.groups.items()]
     if groups:
         listing = [row(d.role, name, tag("td", _plain(n), class_="n")) for d, name, n in groups]
         header = head("Role", "Group", tag("th", "Images", scope="col", class_="n"))
         parts += [tag("h3", "Groups"), table(header, listing, name="Groups")]
     return parts
+
+
+def _noise(d: Data) -> str:
+    """What was put into a training set on purpose."""
+    if not d.noise:
+        return ""
+    names = ("flipped", "outliers", "identities_given_up", "images_left_out")
+    flipped, outliers, given_up, left_out = (int(d.noise.get(name) or 0) for name in names)
+    said = []
+    if flipped or outliers:
+        said.append(
+            f"of {plural(d.images, 'label')} {flipped:,} are those of another identity and {outliers:,} stand on a "
+            f"stranger's face, {100 * (flipped + outliers) / max(1, d.images):.1f} % in all"
+        )
+    if given_up:
+        said.append(f"{plural(given_up, 'identity', 'identities')} left training to be the strangers")
+    if left_out:
+        last = f"1/{d.noise.get('imbalance', 1):g}"
+        said.append(f"{plural(left_out, 'image')} left it, so that the last identity keeps {last} of its own")
+    noise = "; ".join(said) or "none came of it"
+    return f"Noise put into {d.role} on purpose, the same for every loss and seed: {noise}."
 
 
 def _removed(d: Data) -> str:

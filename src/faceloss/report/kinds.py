@@ -34,6 +34,7 @@ class Study:
     losses: tuple[str, ...] = ()
     baseline: str = ""
     seeds: tuple[int, ...] = ()
+    corruptions: dict[str, Any] = field(default_factory=dict)  # name -> unit and levels, where tests were corrupted
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Data:
     generated: bool = False  # no picture shows a real person
     refused_files: tuple[tuple[str, ...], ...] = ()  # (file, reason) of the first few
     pairs: int | None = None  # of a pair list
+    noise: dict[str, Any] = field(default_factory=dict)  # put into training on purpose: shares and counts
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class Cell:
     seeds: int | None = None
     spread: Number = None
     note: str = ""
+    corruption: str = ""  # of robustness: "" clean, "all" the mean over all
+    level: int | None = None  # of robustness: 0 clean, None the mean over levels
 
     @property
     def key(self) -> Key:
@@ -133,6 +137,8 @@ class Difference:
     p: Number = None
     p_holm: Number = None
     seeds: int | None = None
+    corruption: str = ""  # as of a cell
+    level: int | None = None
 
     @property
     def key(self) -> Key:

@@ -12,6 +12,7 @@ from faceloss.report import (
     groups,
     hardest,
     identification,
+    robustness,
     search_section,
     searched,
     tables,
@@ -28,6 +29,7 @@ SECTIONS = {
     "figures": "Figures",
     "identification": "Identification",
     "search": "Search",
+    "robustness": "Robustness",
     "results": "All results",
     "groups": "Groups",
     "failures": "Failures",
@@ -45,6 +47,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
         "figures": _figures(records, progress),
         "identification": identification.section(records),
         "search": search_section.section(records, progress),
+        "robustness": robustness.section(records),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
         "groups": groups.section(records),
         "failures": [*failures.failures(records), *hardest.section(records)],
@@ -55,7 +58,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
     names = {key: name for key, name in SECTIONS.items() if content[key]}
     links = tag("nav", [[tag("a", name, href=f"#{key}"), " "] for key, name in names.items()], aria_label="Contents")
     sections = [
-        tag("section", tag("h2", name), content[key], id=key, class_="wide" if key == "table" else None)
+        tag("section", tag("h2", name), content[key], id=key, class_="wide" if key in ("table", "robustness") else None)
         for key, name in names.items()
     ]
     header = tag("header", tag("h1", title), tag("p", _facts(records), class_="facts"), _answer(records), links)

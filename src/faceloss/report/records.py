@@ -53,6 +53,8 @@ class Records:
     group_differences: tuple[GroupDifference, ...]
     failures: tuple[Failures, ...]
     pictures: dict[tuple[str, str], Picture]  # by test and file; those that may be shown
+    robustness: tuple[Cell, ...]  # summaries under corruptions
+    robust_differences: tuple[Difference, ...]
     costs: dict[tuple[str, int], Cost]
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
@@ -113,6 +115,9 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "group": TypeAdapter(Group),
     "group summary": TypeAdapter(Group),
     "group difference": TypeAdapter(GroupDifference),
+    "robustness": TypeAdapter(Cell),
+    "robustness summary": TypeAdapter(Cell),
+    "robustness difference": TypeAdapter(Difference),
 }
 COST = TypeAdapter(Cost)
 PICTURE = TypeAdapter(Picture)
@@ -217,6 +222,8 @@ def read_records(runs: Path, *, show_faces: bool = False) -> Records:
         group_differences=tuple(rows["group difference"]),
         failures=tuple(rows["failures"]),
         pictures={(picture.test, picture.file): picture for picture in pictures},
+        robustness=tuple(rows["robustness summary"]),
+        robust_differences=tuple(rows["robustness difference"]),
         costs={(cost.label, cost.seed): cost for cost in spent},
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),

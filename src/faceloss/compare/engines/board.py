@@ -29,11 +29,14 @@ class Board:
         self.first = self.first or (time.monotonic(), done)
         elapsed, gained = time.monotonic() - self.first[0], done - self.first[1]
         left = f"{clock(elapsed * (self.todo - done) / gained)} left" if gained > 0.002 else "estimating"
-        text = (
+        doing = (
             f"{name}: epoch {facts['epoch']}, accuracy {facts.get('accuracy', 0):.3f}, "
             f"target angle {facts.get('target_angle', 0):.0f}\N{DEGREE SIGN}, "
-            f"{facts.get('images_per_second', 0):.0f} images/s | {self.finished}/{self.todo} runs done, {left}"
+            f"{facts.get('images_per_second', 0):.0f} images/s"
         )
+        if "conditions" in facts:
+            doing = f"{name}: trained; test under corruption {facts['corrupted']:.0f} of {facts['conditions']:.0f}"
+        text = f"{doing} | {self.finished}/{self.todo} runs done, {left}"
         self.progress(text, round(1000 * done), 1000 * self.todo)
 
     def done(self, run: Run, ended: str) -> None:

@@ -87,7 +87,7 @@ def same_faces(bench: Bench, digests: Sequence[str], study: Study, whose: str) -
 
 def facts_of(state: State, total: int, run: Run, study: Study, facts: dict[str, float]) -> dict[str, Any]:
     """What a board shows of a run: step, total number of steps, epoch, and the statistics ``facts`` of the step."""
-    shown = ("accuracy", "target_angle", "images_per_second")
+    shown = ("accuracy", "target_angle", "images_per_second", "corrupted", "conditions")
     epoch = f"{state.epoch + 1}/{study.recipe.epochs * run.competitor.times}"
     return {"step": state.step, "total": total, "epoch": epoch, **{k: facts[k] for k in shown if k in facts}}
 
