@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from faceloss.losses.class_vectors import ClassVectors, by_class, learnt
-from faceloss.losses.core import Loss, LossOutput, Number
+from faceloss.losses.core import Loss, LossOutput, Number, watch
 from faceloss.losses.heads import asked
 from faceloss.losses.operations import angle, cross_entropy, normalize
 from faceloss.losses.scores import Blocks, Scores, own_rows
@@ -95,6 +95,8 @@ class BinaryHead(Loss):
         own, drawn = own_rows(drawn, self.blocks, self.shards)  # [B,D]
         x = normalize(embeddings)
         cos = (x * normalize(own)).sum(1)  # [B]
+        targets = watch(cos, s)
+        cos = cos if targets is None else cos + targets.zeros[0]
         scores = Scores(x, drawn, unit=True, bias=None, blocks=self.blocks, shards=self.shards)
 
         def logits(cosines: Tensor) -> Tensor:
@@ -123,7 +125,7 @@ class BinaryHead(Loss):
                 "norm": torch.linalg.vector_norm(embeddings, dim=1).mean(),
                 "bias": bias.clone(),
             }
-        return LossOutput(loss, {name: value.detach() for name, value in statistics.items()})
+        return LossOutput(loss, {name: value.detach() for name, value in statistics.items()}, targets)
 
     def _changed(self, change: Change, cosines: Tensor, numbers: Numbers) -> Tensor:
         changed = change(cosines, numbers)

@@ -14,8 +14,43 @@ import torch
 from torch import Tensor, nn
 
 from faceloss.errors import unknown
+from faceloss.losses.operations import angle
 
 Batches = Literal["shuffled", "identity-balanced"]
+
+
+class Targets(NamedTuple):
+    """How a loss over classes pulls at each sample of a batch, for those who look on. Of a sum, its first such term.
+
+    Zeros are added to the target's cosine and to its plain logit rho omega_y c_y. After the backward pass their
+    gradients say how the loss changes with the one and the other, whatever it does with them. No number changes.
+    """
+
+    cos: Tensor  # [B] c_y, detached
+    scale: Tensor  # [] or [B] rho omega_y, detached
+    zeros: Tensor  # [2,B] a leaf: what is added to the cosine, and to the logit
+
+    def angles(self) -> Tensor:
+        """theta_y in degrees, [B]."""
+        return torch.rad2deg(angle(self.cos))
+
+    def weights(self) -> Tensor:
+        """|dL_i/dc_y| / (rho omega_y) of each sample, [B]; of plain softmax 1 - p. Asked after the backward pass.
+
+        L_i is the loss of the sample, of which the loss is the mean.
+        """
+        if self.zeros.grad is None:
+            return torch.zeros_like(self.cos)
+        of_cos, of_logit = self.zeros.grad
+        of_cos = torch.where(self.scale > 0, of_cos / torch.where(self.scale > 0, self.scale, 1.0), 0.0)
+        return len(self.cos) * (of_cos + of_logit).abs()
+
+
+def watch(cos: Tensor, scale: Tensor) -> Targets | None:
+    """What looks on at targets of the cosines ``cos`` [B] and the scale rho omega_y; None where nothing is trained."""
+    if not torch.is_grad_enabled():
+        return None
+    return Targets(cos.detach(), scale.detach(), cos.new_zeros(2, len(cos)).requires_grad_())
 
 
 class LossOutput(NamedTuple):
@@ -23,6 +58,7 @@ class LossOutput(NamedTuple):
 
     loss: Tensor  # 0-d, differentiable
     statistics: dict[str, Tensor]  # detached 0-d tensors; logged, never used
+    targets: Targets | None = None  # of a loss over classes, see there
 
 
 class Number(NamedTuple):
@@ -102,10 +138,9 @@ class Loss(nn.Module, ABC):
                 f"{type(self).__name__}.compute must return a LossOutput(loss, statistics), not a "
                 f"{type(output).__name__}."
             )
-        loss, statistics = output
         if self.training:
             self.clock[1] += 1
-        return LossOutput(loss.to(dtype), statistics)  # a 0-d loss times a 0-d hyperparameter would be float64
+        return output._replace(loss=output.loss.to(dtype))  # a 0-d loss times a 0-d hyperparameter would be float64
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """What is compared at test time: ``embeddings`` [N,D] as they are, or mapped by ``project`` to [N,D'].
