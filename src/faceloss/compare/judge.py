@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faceloss.compare import why
 from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
 from faceloss.compare.study import Study
@@ -82,9 +83,12 @@ def judge(embedder: Embed, bench: Bench) -> Verdicts:
             return found._replace(collapsed=f"{reason} on {test.name}")
         if test.pairs is not None:
             _keep(found, test.name, _pairs(rows, test))
+            _keep_why(found, test, rows)
             continue
         names = np.array(test.faces.identities)[test.faces.labels]
-        _keep(found, test.name, judge_matrix(rows, names))
+        matrix = judge_matrix(rows, names)
+        _keep(found, test.name, matrix)
+        _keep_why(found, test, rows, matrix)
         _keep(found, test.name, judge_rank(rows, names))
         _keep_open_set(found, test.name, rows, names)
         _keep_groups(found, test, rows, names)
@@ -140,6 +144,14 @@ def _keep_open_set(found: Verdicts, test: str, rows: NDArray[np.float32], names:
         return  # fewer than two identities to enroll
     for curve in judge_open_set(rows, names).curves:
         found.curves.append({"test": test, **curve_record(curve)})
+
+
+def _keep_why(found: Verdicts, test: Test, rows: NDArray[np.float32], matrix: Judged | None = None) -> None:
+    """What describes the embedding; FNMR at the threshold of the full matrix, where there is one."""
+    threshold, far = (matrix.threshold, matrix.threshold_far) if matrix is not None else (None, None)
+    records, influences = why.of_test(test, rows, threshold, far)
+    found.curves.extend(records)
+    found.influences.update(influences)
 
 
 def _keep_groups(found: Verdicts, test: Test, rows: NDArray[np.float32], names: NDArray[np.str_]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from faceloss.compare.group_records import group_rows
 from faceloss.compare.ranking import ranking_rows
 from faceloss.compare.study import BASELINE, Study
+from faceloss.compare.why import norm_rows
 from faceloss.errors import CouldNotFinish
 from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
 from faceloss.files import write_atomically
@@ -51,6 +52,7 @@ def assemble(out: Path) -> Path:
     vectors: dict[tuple[str, int], dict[str, Any]] = {}
     states: dict[tuple[str, int], str] = {}
     groups: dict[tuple[str, int], list[Record]] = {}
+    norms: dict[tuple[str, int], list[Record]] = {}
     for run in plan["runs"]:
         folder = out / "runs" / run["folder"]
         if not (folder / "result.json").exists():
@@ -69,10 +71,12 @@ def assemble(out: Path) -> Path:
         states[key] = next(record["status"] for record in records if record["kind"] == "run")
         results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
         groups[key] = [record for record in records if record["kind"] == "group"]
+        norms[key] = [record for record in records if record["kind"] == "norm"]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
     summaries = _summaries(labels, losses, results, vectors)
     rows += summaries
+    rows += norm_rows(labels, losses, norms, vectors)
     if not study.single:
         rows += _differences(labels, losses, results, vectors, states)
         rows += group_rows(labels, losses, BASELINE, groups, vectors)
