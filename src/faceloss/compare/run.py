@@ -232,9 +232,10 @@ def _finish(
         if judged.collapsed:
             status, reason = "collapsed", judged.collapsed
         else:
-            alone = study.model_copy(update={"recipe": recipe.model_copy(update={"flip_test": False})})
-            looks += why.of_loss(run, state.loss)
-            looks += why.of_training(embedder(state, alone), bench.train, vectors)
+            plain = study.model_copy(update={"recipe": recipe.model_copy(update={"flip_test": False})})
+            looks += why.of_training(embedder(state, plain), bench.train, vectors)
+    if status != "failed":
+        looks += why.of_loss(run, state.loss)
     record = {
         "kind": "run",
         **who,

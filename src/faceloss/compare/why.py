@@ -80,7 +80,13 @@ def of_training(embedder: Embed, faces: Faces, vectors: NDArray[np.float64] | No
     chosen = training_sample(faces)
     if len(chosen) < 2:
         return []
-    return [{"role": "train", "test": faces.name, **_collapse(embedder(faces.pixels[chosen]), faces.labels[chosen], vectors)}]
+    return [
+        {
+            "role": "train",
+            "test": faces.name,
+            **_collapse(embedder(faces.pixels[chosen]), faces.labels[chosen], vectors),
+        }
+    ]
 
 
 def of_test(
@@ -148,7 +154,7 @@ def norm_rows(
                 continue
             first = next(iter(found.values()))
             row = {"kind": "norm summary", "label": label, "loss": names[label], "seeds": len(found)}
-            row |= {key: first[key] for key in ("test", "metric", "at", "count", "subjects", "note")}
+            row |= {key: first[key] for key in ("test", "metric", "at", "number", "subjects", "note")}
             row |= {"status": "not measurable", "value": None, "low": None, "high": None, "spread": None}
             if all(record["value"] is not None for record in found.values()):
                 values = [record["value"] for record in found.values()]

@@ -1,4 +1,4 @@
-"""Directions of embeddings: have they collapsed (two measures, because either alone misses a kind), how near are mates."""
+"""Directions of embeddings: have they collapsed (two measures, as either misses a kind), how near are mates."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -9,8 +9,8 @@ image i has the influence
 
     12 ( F_i G_i + mean_j 1[x_j >= x_i] G_j + mean_j F_j 1[y_j >= y_i] ) - 3 rho - 9       divided by N
 
-on rho (ties count one half), a subject the sum of its images'. The interval is Fisher's, on the axis atanh rho, with the
-error and the degrees of freedom of :mod:`faceloss.evaluate.statistics`. The threshold of an FNMR is taken as given.
+on rho (ties count one half), a subject the sum of its images'. The interval is Fisher's, on the axis atanh rho, with
+the error and the degrees of freedom of :mod:`faceloss.evaluate.statistics`. The threshold of an FNMR is taken as given.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class NormNumber(NamedTuple):
     value: float | None
     low: float | None
     high: float | None
-    count: int  # images of a rho, genuine pairs of an FNMR
+    number: int  # images of a rho, genuine pairs of an FNMR
     subjects: int
     status: str  # measured | not measurable
     influence: Floats | None  # [S]
@@ -94,7 +94,7 @@ def misses_by_norm(
         of_low = low[images][first] | low[images][second]
         for row, chosen in enumerate((of_low, ~of_low)):
             pairs[row, subject], missed[row, subject] = chosen.sum(), miss[chosen].sum()
-    few, most = (_share(name, *two, at) for name, *two in zip(names, pairs, missed, strict=True))
+    few, most = (_share(name, all_, some, at) for name, all_, some in zip(names, pairs, missed, strict=True))
     return few, most
 
 
@@ -147,5 +147,5 @@ def _share(name: str, pairs: Floats, missed: Floats, at: float | None) -> NormNu
     return NormNumber(name, value, sure.low, sure.high, n, people, MEASURED, psi, at)
 
 
-def _missing(metric: str, count: int, subjects: int, note: str) -> NormNumber:
-    return NormNumber(metric, None, None, None, count, subjects, NOT_MEASURABLE, None, None, note)
+def _missing(metric: str, number: int, subjects: int, note: str) -> NormNumber:
+    return NormNumber(metric, None, None, None, number, subjects, NOT_MEASURABLE, None, None, note)

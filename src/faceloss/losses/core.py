@@ -43,7 +43,8 @@ class Targets(NamedTuple):
             return torch.zeros_like(self.cos)
         of_cos, of_logit = self.zeros.grad
         of_cos = torch.where(self.scale > 0, of_cos / torch.where(self.scale > 0, self.scale, 1.0), 0.0)
-        return len(self.cos) * (of_cos + of_logit).abs()
+        weights: Tensor = len(self.cos) * (of_cos + of_logit).abs()
+        return weights
 
 
 def watch(cos: Tensor, scale: Tensor) -> Targets | None:

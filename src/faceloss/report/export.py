@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from io import StringIO
 
-from faceloss.report import answer, searched, tables
+from faceloss.report import answer, searched, tables, why
 from faceloss.report.kinds import Cell
 from faceloss.report.records import Records
 from faceloss.report.words import digits, interval, number, place, signed
@@ -51,8 +51,12 @@ def _cell(cell: Cell | None, decimals: int, records: Records, label: str) -> str
 
 
 def markdown(records: Records) -> str:
-    """A table of GitHub's Markdown."""
-    header, *body = [[re.sub(r"([\\`*_<>|\[\]~$])", r"\\\1", text) for text in row] for row in grid(records)]
+    """The one table as GitHub's Markdown."""
+    return _markdown(grid(records))
+
+
+def _markdown(rows: Rows) -> str:
+    header, *body = [[re.sub(r"([\\`*_<>|\[\]~$])", r"\\\1", text) for text in row] for row in rows]
     rule = ["---"] * len(header)
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *body))
 
@@ -60,14 +64,19 @@ def markdown(records: Records) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "×": r"$\times$", "\u2212": "$-$", "[": "{[}", "]": "{]}",
+    "±": r"$\pm$", "×": r"$\times$", "\u2212": "$-$", "–": "--", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
 def latex(records: Records) -> str:
-    r"""A ``tabular`` with the rules of the package booktabs; text of any kind is escaped."""
-    header, *body = [["".join(_LATEX.get(c, c) for c in text) for text in row] for row in grid(records)]
-    columns = "llll".ljust(len(header), "r")  # four of words, the others of numbers
+    r"""The one table as a ``tabular`` with the rules of the package booktabs; text of any kind is escaped."""
+    return _latex(grid(records), words=4)
+
+
+def _latex(rows: Rows, words: int) -> str:
+    """The first ``words`` columns are of words, the others of numbers."""
+    header, *body = [["".join(_LATEX.get(c, c) for c in text) for text in row] for row in rows]
+    columns = ("l" * words).ljust(len(header), "r")
     lines = [
         rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _line(header), r"\midrule", *map(_line, body),
         r"\bottomrule", r"\end{tabular}",
@@ -107,6 +116,19 @@ def comma_separated(records: Records) -> str:
     return out.getvalue()
 
 
+def why_table(records: Records, name: str) -> str:
+    """The tables of the section "Why" in the format ``name``; "" where there is none."""
+    rows = why.grid(records, raw=name == "csv")
+    if not rows or name == "markdown":
+        return _markdown(rows) if rows else ""
+    if name == "latex":
+        return _latex(rows, words=1)
+    out = StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+SECTIONS: dict[str, Callable[[Records, str], str]] = {"why": why_table}  # end of the file's name
 FORMATS: dict[str, tuple[str, Callable[[Records], str]]] = {  # suffix of the file, and what is in it
     "csv": ("csv", comma_separated),
     "markdown": ("md", markdown),

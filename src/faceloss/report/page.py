@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from faceloss.report import answer, charts, curves, det, facts, failures, search_section, searched, tables
+from faceloss.report import answer, charts, curves, det, facts, failures, search_section, searched, tables, why
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
 from faceloss.report.sheet import sheet
@@ -13,6 +13,7 @@ SECTIONS = {
     "table": "One table",
     "figures": "Figures",
     "search": "Search",
+    "why": "Why",
     "results": "All results",
     "failures": "Failures",
     "data": "Data",
@@ -28,6 +29,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
         "table": _table(records),
         "figures": _figures(records, progress),
         "search": search_section.section(records, progress),
+        "why": why.section(records, progress),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
         "failures": failures.failures(records),
         "data": facts.data(records),

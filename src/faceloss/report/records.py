@@ -15,7 +15,21 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from faceloss.errors import BadInput
-from faceloss.report.kinds import Cell, Cost, Curve, Data, Difference, Epoch, Key, Run, Search, Study
+from faceloss.report.kinds import (
+    Cell,
+    Collapse,
+    Cost,
+    Curve,
+    Data,
+    Difference,
+    Epoch,
+    Key,
+    Norm,
+    Ruler,
+    Run,
+    Search,
+    Study,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,9 @@ class Records:
     differences: dict[tuple[str, Key], Difference]
     curves: tuple[Curve, ...]
     searches: dict[tuple[str, int], list[Search]]  # the epochs of a run, in order
+    rulers: dict[tuple[str, int], Ruler]
+    collapses: dict[tuple[str, int, str, str], Collapse]  # by label, seed, role, test
+    norms: dict[tuple[str, str, str], Norm]  # summaries, by label, test, metric
     costs: dict[tuple[str, int], Cost]
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
@@ -87,6 +104,10 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "difference": TypeAdapter(Difference),
     "curve": TypeAdapter(Curve),
     "search": TypeAdapter(Search),
+    "ruler": TypeAdapter(Ruler),
+    "collapse": TypeAdapter(Collapse),
+    "norm": TypeAdapter(Norm),
+    "norm summary": TypeAdapter(Norm),
 }
 COST = TypeAdapter(Cost)
 
@@ -186,6 +207,9 @@ def read_records(runs: Path) -> Records:
         differences={(row.label, row.key): row for row in rows["difference"]},
         curves=tuple(rows["curve"]),
         searches=_searches(rows["search"]),
+        rulers={(row.label, row.seed): row for row in rows["ruler"]},
+        collapses={(row.label, row.seed, row.role, row.test): row for row in rows["collapse"]},
+        norms={(row.label, row.test, row.metric): row for row in rows["norm summary"]},
         costs={(cost.label, cost.seed): cost for cost in spent},
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),

@@ -24,7 +24,7 @@ def empty() -> Census:
 
 
 def count(census: Census, targets: Targets) -> None:
-    """Add the samples of a batch, after its backward pass. Of samples whose weight is not finite only the angle counts."""
+    """Add the samples of a batch, after its backward pass; of one whose weight is not finite the angle alone."""
     angles, weights = targets.angles().double().cpu().numpy(), targets.weights().double().cpu().numpy()
     place = np.clip((angles * (FINE / 180)).astype(np.int64), 0, FINE - 1)
     census[0] += np.bincount(place, minlength=FINE)
@@ -55,7 +55,7 @@ def facts(census: Census, *, weights: bool) -> dict[str, Any]:
 
 
 def share(census: Census, part: float) -> float | None:
-    """The share of all weight that the first ``part`` of the samples carries; within a bin of half a degree all alike."""
+    """The share of all weight that the first ``part`` of the samples carries; within a fine bin all alike."""
     samples, pulls = (np.concatenate([[0.0], row.cumsum()]) for row in census)
     if pulls[-1] <= 0:
         return None
