@@ -109,13 +109,14 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, make_searched, save) -> Path:
-    study = make_searched(SEARCHED, labels=tuple(LOSSES), seeds=(0, 1, 2, 3, 4), epochs=20)
+    study = make_searched(SEARCHED, labels=tuple(LOSSES), seeds=(0, 1, 2, 3, 4), epochs=20, why=True)
     return write_report(save(tmp_path_factory.mktemp("thirty"), study.records(), study.costs()))
 
 
 def test_thirty_losses_on_five_seeds_are_under_two_megabytes(page):
     text = page.read_text(encoding="utf-8")
     assert text.count('<th scope="row">') > 30
+    assert '<section id="why">' in text
     assert 400_000 < page.stat().st_size < 2_000_000
 
 

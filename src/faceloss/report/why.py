@@ -17,7 +17,7 @@ WEIGHT = """The gradient weight of a sample is |dL/dc| / s, how hard the loss pu
 units of its scale s: of softmax 1 − p, of a margin more at angles where it acts. Left: mean over the samples that stood
 at an angle, bins with fewer than ten left out. Right: computed from the loss, with as many classes as in training, one
 of them at cosine 0.3 to the own class and the others at right angles; the two differ as far as the trained classes do
-from that. A column cut at the top goes on above it."""
+from that. A curve that is cut at the top goes on above it."""
 COLLAPSED = """All are 0 at collapse, one point per identity and all as far apart as can be. NC1: spread within
 identities over spread between them. NC2: unequal norms of the class means, and unequal angles. NC3: distance between
 class vectors and class means. NC4: share of images that classifier and nearest class mean put into other identities.
@@ -31,14 +31,14 @@ of norms and for the others. Intervals are 95 %, over subjects and seeds, not ad
 def section(records: Records, progress: Progress) -> list[Child]:
     """Everything that may explain a result; empty where the records hold nothing of it."""
     found = numbers.columns(records)
+    if not found and not records.rulers and not any(e.target_angles for e in records.epochs):
+        return []
     steps = (_weights, _weights_by_family, _course, _dots, _factors, _others, _others_by_family)
     drawn = []
     for i, step in enumerate(steps):
         progress("drawing why", i, len(steps))
         drawn.append(step(records))
     progress("drawing why", len(steps), len(steps))
-    if not found and not any(drawn):
-        return []
     intro = (
         "What each loss did while it trained, and to the embedding, measured in the same way for all. These numbers "
         "describe. That one of them goes with a better result does not show that it is the reason."
@@ -84,7 +84,7 @@ def _table(records: Records, part: str, note: str = "") -> list[Child]:
     ]  # fmt: skip
     header = head("Loss", *[_header(c) for c in found])
     listing = table(header, body, name=part)
-    return [tag("h4", part), listing, tag("p", note, class_="note") if note else None]
+    return [tag("h3", part), listing, tag("p", note, class_="note") if note else None]
 
 
 def _header(column: Column) -> Safe:
@@ -151,14 +151,16 @@ def _norm_sentence(records: Records) -> str:
     for name in numbers.RHO:
         column = _named(f"Norm and {name}, rho")
         known = [e for label in numbers.labels(records) if (e := column.cell(records, label)) is not None]
-        signs = [(e.low or 0.0) > 0 for e in known], [(e.high or 0.0) < 0 for e in known]
+        above, below = sum((e.low or 0.0) > 0 for e in known), sum((e.high or 0.0) < 0 for e in known)
         if known:
-            parts.append(f"{name}: above 0 for {sum(signs[0])}, below 0 for {sum(signs[1])} of {len(known)}")
+            parts.append(
+                f"{name}, above 0 for {above} and below 0 for {below} of {plural(len(known), 'loss', 'losses')}"
+            )
     if not parts:
         return ""
     return (
-        "The interval of the rank correlation between the norm of the embedding and a measure of the image lies "
-        f"({'; '.join(parts)} losses)."
+        "The norm of the embedding and what is known of the image: the interval of their rank correlation lies, with "
+        f"{'; with '.join(parts)}."
     )
 
 

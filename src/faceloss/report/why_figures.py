@@ -33,7 +33,7 @@ PANELS: tuple[tuple[str, tuple[str, ...], tuple[float, ...]], ...] = (  # title,
 
 def _frame(axes: "Axes") -> None:
     axes.set_xlim(0, 180)
-    axes.set_xticks(range(0, 181, 30))
+    axes.set_xticks(range(0, 151, 30))  # 180 would touch the 0 of the next panel
 
 
 def _curve(axes: "Axes", values: Array, **how: Any) -> None:
