@@ -116,7 +116,9 @@ def page(tmp_path_factory, make_searched, save) -> Path:
 def test_thirty_losses_on_five_seeds_are_under_two_megabytes(page):
     text = page.read_text(encoding="utf-8")
     assert text.count('<th scope="row">') > 30
-    assert '<section id="why">' in text
+    order = [text.index(f'<section id="{name}"') for name in ("figures", "search", "why", "results", "failures")]
+    assert order == sorted(order)
+    assert '<a href="#why">Why</a>' in text
     assert 400_000 < page.stat().st_size < 2_000_000
 
 
