@@ -74,12 +74,12 @@ def test_seeds_with_more_samples_at_an_angle_count_more(tmp_path, save, make_stu
         row["target_weights"] = [None] * 10 + [weight] + [None] * 25
     found = read_records(save(tmp_path, rows))
     assert why_numbers.weights(found, "softmax")[10] == pytest.approx(0.3)
-    assert why_numbers.median_angle(found, "softmax").value == pytest.approx(52.5)
+    assert why_numbers.median_angle(why_numbers.view(found), "softmax").value == pytest.approx(52.5)
 
 
 def test_the_sentences_say_what_the_records_say_and_claim_no_cause(section, records):
     said = text(section)
-    best = next(x for x in why_numbers.labels(records) if x not in ("softmax", "triplet"))
+    best = next(x for x in why_numbers.view(records).labels if x not in ("softmax", "triplet"))
     shares = {
         label: np.mean([e.hardest_tenth for e in why_numbers.last_epochs(records, label)])
         for label in (best, "softmax")
@@ -88,9 +88,10 @@ def test_the_sentences_say_what_the_records_say_and_claim_no_cause(section, reco
     assert abs(shares[best] - shares["softmax"]) > 0.02
     assert "does not show that it is the reason" in said
     assert "triplet has no class vectors" in said
-    ranks = {
-        label: why_numbers._of_collapse("test", "effective_rank")(records, label).value for label in records.labels
-    }
+    seen = why_numbers.view(records)
+    column = next(c for c in why_numbers.COLUMNS if c.name == "Effective rank, test")
+    ranks = {label: column.cell(seen, label).value for label in records.labels}
+
     low, high = (pick(ranks, key=ranks.get) for pick in (min, max))
     assert f"({low}) to {ranks[high]:.1f} ({high})" in said
     above = sum(n.low > 0 for n in records.norms.values() if n.metric == "rho sharpness")
@@ -123,7 +124,7 @@ def test_tables_are_exported(folder, records):
     paths = write_tables(folder, "csv")
     assert [path.name for path in paths] == ["report.csv", "report-why.csv"]
     found = {row["label"]: row for row in csv.DictReader(StringIO(paths[1].read_text(encoding="utf-8")))}
-    assert list(found) == why_numbers.labels(records)
+    assert list(found) == why_numbers.view(records).labels
     norm = records.norms["arcface", "lfw", "rho noise"]
     row = found["arcface"]
     assert (row["Norm and noise, rho"], row["Norm and noise, rho low"]) == (repr(norm.value), repr(norm.low))

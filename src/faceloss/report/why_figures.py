@@ -10,9 +10,8 @@ from faceloss.report.charts import MOST, look, power_ticks, shown
 from faceloss.report.curves import legend
 from faceloss.report.det import COLORED, COLUMNS, of_families
 from faceloss.report.kinds import Epoch
-from faceloss.report.records import Records
 from faceloss.report.svg import INK, MUTED, PAPER, REST, styles
-from faceloss.report.why_numbers import Array, Entry
+from faceloss.report.why_numbers import Array, Entry, View
 from faceloss.report.words import short
 
 if TYPE_CHECKING:
@@ -60,13 +59,13 @@ def _top(curves: Sequence[Mapping[str, Array]]) -> float:
     return min(max(1.05 * most, 1.1), TOP_WEIGHT)
 
 
-def weights(records: Records) -> Drawing | None:
+def weights(seen: View) -> Drawing | None:
     """Left what was applied in the last epoch, right the loss itself; all labels, the shown ones in color."""
-    applied = {label: w for label in numbers.labels(records) if (w := numbers.weights(records, label)) is not None}
-    alone = {label: w for label in numbers.labels(records) if (w := numbers.ruler(records, label)) is not None}
+    applied = {label: w for label in seen.labels if (w := numbers.weights(seen.records, label)) is not None}
+    alone = {label: w for label in seen.labels if (w := numbers.ruler(seen.records, label)) is not None}
     if not applied and not alone:
         return None
-    style, top = look(records), _top([applied, alone])
+    style, top = look(seen.records), _top([applied, alone])
 
     def draw(figure: "Figure") -> None:
         panels = figure.subplots(1, 2, sharey=True)
@@ -81,29 +80,32 @@ def weights(records: Records) -> Drawing | None:
             axes.set_title(title)
             axes.set_xlabel("Angle to the own class (degrees)")
         panels[0].set_ylabel("Gradient weight")
-        legend(figure, records, [label for label in numbers.labels(records) if label in {*applied, *alone}])
+        legend(figure, seen.records, [label for label in seen.labels if label in {*applied, *alone}])
 
     return draw, (9.0, 3.6)
 
 
-def families(records: Records, kind: str) -> Drawing | None:
+def families(seen: View, kind: str) -> Drawing | None:
     """One panel a family; None where the first figure has colors for all, or the records know of fewer than two.
 
     ``kind``: "weights", gradient weight as applied, dashed the loss alone; "others", angles to the other images of the
     identity on the test.
     """
-    test = numbers.place(records, "test") or ""
     solid, dashed = {}, {}
-    for label in numbers.labels(records):
-        found = numbers.weights(records, label) if kind == "weights" else numbers.others(records, label, "test", test)
+    for label in seen.labels:
+        found = (
+            numbers.weights(seen.records, label)
+            if kind == "weights"
+            else numbers.others(seen.records, label, "test", test)
+        )
         if found is not None:
             solid[label] = found if kind == "weights" else 100 * found
-        alone = numbers.ruler(records, label)
+        alone = numbers.ruler(seen.records, label)
         if alone is not None and kind == "weights":
             dashed[label] = alone
-    panels = {name: [x for x in some if x in solid or x in dashed] for name, some in of_families(records).items()}
+    panels = {name: [x for x in some if x in solid or x in dashed] for name, some in of_families(seen.records).items()}
     panels = {name: some for name, some in panels.items() if some}
-    if len(records.labels) <= MOST or len(panels) < 2:
+    if len(seen.records.labels) <= MOST or len(panels) < 2:
         return None
     lines, top = -(-len(panels) // COLUMNS), _top([solid, dashed]) if kind == "weights" else None
 
@@ -112,9 +114,9 @@ def families(records: Records, kind: str) -> Drawing | None:
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (name, some)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
-            named = [*some[:COLORED], records.baseline]
-            style = styles(named, records.baseline, [*some, records.baseline])
-            for label in [*some, records.baseline]:
+            named = [*some[:COLORED], seen.baseline]
+            style = styles(named, seen.baseline, [*some, seen.baseline])
+            for label in [*some, seen.baseline]:
                 mark, known = style[label], short(label, 24) if label in named else None
                 if label in dashed and label in named:
                     _curve(axes, dashed[label], color=mark.color, linestyle=(0, (3, 2)), linewidth=0.8, zorder=2)
@@ -140,18 +142,18 @@ def _other_axis(kind: str) -> str:
     return f"Angle to {'the own class' if kind == 'weights' else 'the other images of the identity'} (degrees)"
 
 
-def course(records: Records) -> Drawing | None:
+def course(seen: View) -> Drawing | None:
     """Angles of the training samples at up to four epochs; a panel for each label in color."""
     by_label: dict[str, list[Epoch]] = {}
-    for epoch in records.epochs:
+    for epoch in seen.records.epochs:
         if epoch.target_angles:
             by_label.setdefault(epoch.label, []).append(epoch)
-    drawn = [label for label in numbers.labels(records) if label in by_label and label in shown(records)]
+    drawn = [label for label in seen.labels if label in by_label and label in shown(seen.records)]
     if not drawn:
         return None
     columns = min(4, len(drawn))
     lines = -(-len(drawn) // columns)
-    style = look(records)
+    style = look(seen.records)
 
     def draw(figure: "Figure") -> None:
         panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
@@ -182,19 +184,17 @@ def course(records: Records) -> Drawing | None:
     return draw, (9.0, 1.75 * lines + 0.4)
 
 
-def others(records: Records) -> Drawing | None:
+def others(seen: View) -> Drawing | None:
     """Angles to the other images of the identity once trained: a sample of the training faces, and the test."""
-    style = look(records)
-    sets = [(role, numbers.place(records, role)) for role in ("train", "test")]
+    style = look(seen.records)
+    sets = (("train", seen.train), ("test", seen.test))
     found = [
         (f"{'Training faces' if role == 'train' else 'Test'}: {short(place, 34)}", shares)
         for role, place in sets
         if place is not None
         and (
             shares := {
-                label: x
-                for label in numbers.labels(records)
-                if (x := numbers.others(records, label, role, place)) is not None
+                label: x for label in seen.labels if (x := numbers.others(seen.records, label, role, place)) is not None
             }
         )
     ]
@@ -212,20 +212,20 @@ def others(records: Records) -> Drawing | None:
             axes.set_title(title)
             axes.set_xlabel(_other_axis("others"))
         panels[0].set_ylabel("Images (%)")
-        legend(figure, records, [label for label in numbers.labels(records) if any(label in s for _, s in found)])
+        legend(figure, seen.records, [label for label in seen.labels if any(label in s for _, s in found)])
 
     return draw, (9.0, 3.3)
 
 
-def dots(records: Records) -> Drawing | None:
+def dots(seen: View) -> Drawing | None:
     """A row a label: who carries the gradient, and what the norm goes with."""
-    known = {column.name: column for column in numbers.columns(records)}
+    known = {column.name: column for column in numbers.columns(seen)}
     panels = [(title, [n for n in names if n in known], marks) for title, names, marks in PANELS]
     panels = [panel for panel in panels if panel[1]]
     if not panels:
         return None
-    rows = numbers.labels(records)
-    style = look(records)
+    rows = seen.labels
+    style = look(seen.records)
 
     def draw(figure: "Figure") -> None:
         grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -234,7 +234,7 @@ def dots(records: Records) -> Drawing | None:
                 axes.axvline(at, color=MUTED, linewidth=1, linestyle=(0, (2, 2)) if at else "-", zorder=1)
             for name in names:
                 for y, label in enumerate(rows):
-                    entry = known[name].cell(records, label)
+                    entry = known[name].cell(seen, label)
                     if entry is not None:
                         _entry(axes, y, entry, style[label].color, hollow=name == EASIEST)
             axes.set_title(title)
@@ -243,7 +243,7 @@ def dots(records: Records) -> Drawing | None:
         grid[0].set_yticks(range(len(rows)), [short(label) for label in rows])
         grid[0].set_ylim(len(rows) - 0.5, -0.5)
         for tick, label in zip(grid[0].get_yticklabels(), rows, strict=True):
-            tick.set_fontweight("bold" if label == records.baseline else "normal")
+            tick.set_fontweight("bold" if label == seen.baseline else "normal")
 
     return draw, (9.0, 0.27 * len(rows) + 0.9)
 
@@ -258,18 +258,20 @@ def _entry(axes: "Axes", y: float, entry: Entry, color: str, *, hollow: bool) ->
     axes.plot([entry.value], [y], "o", color=color, markerfacecolor=fill, markersize=5.5, zorder=5)
 
 
-def factors(records: Records) -> Drawing | None:
+def factors(seen: View) -> Drawing | None:
     """h against p of the losses that were searched for, as they ended: a panel a label, a line a seed."""
     found = {
-        label: [r for (name, _), r in sorted(records.rulers.items()) if name == label and r.p and len(r.p) == len(r.h)]
-        for label in numbers.labels(records)
+        label: [
+            r for (name, _), r in sorted(seen.records.rulers.items()) if name == label and r.p and len(r.p) == len(r.h)
+        ]
+        for label in seen.labels
     }
     found = dict([(label, some) for label, some in found.items() if some][:SEARCHED])
     if not found:
         return None
     columns = min(3, len(found))
     lines = -(-len(found) // columns)
-    style = look(records)
+    style = look(seen.records)
 
     def draw(figure: "Figure") -> None:
         panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceloss.report import answer
-from faceloss.report.kinds import Collapse, Epoch, Norm
+from faceloss.report.kinds import Collapse, Epoch
 from faceloss.report.records import Records
 from faceloss.report.words import interval, number
 
@@ -24,13 +24,38 @@ class Entry(NamedTuple):
     spread: float | None = None
 
 
+class View(NamedTuple):
+    """Records, and what is asked of them again and again."""
+
+    records: Records
+    labels: list[str]  # from the best to the worst
+    train: str | None  # the sample of the training faces that is looked at
+    test: str | None  # of several tests that which ranks, else the first
+
+    @property
+    def baseline(self) -> str:
+        return self.records.baseline
+
+
+def view(records: Records) -> View:
+    """The view of the section."""
+    key = answer.primary(records)
+    found = {
+        role: list(dict.fromkeys(test for _, _, of, test in records.collapses if of == role))
+        for role in ("train", "test")
+    }
+    tests = list(dict.fromkeys([*found["test"], *(test for _, test, _ in records.norms)]))
+    test = key.test if key is not None and key.test in tests else next(iter(tests), None)
+    return View(records, answer.ranked(records, key), next(iter(found["train"]), None), test)
+
+
 class Column(NamedTuple):
     """A column of a table; ``cell`` gives the number of a label."""
 
     part: str
     name: str
     decimals: int
-    cell: Callable[[Records, str], Entry | None]
+    cell: Callable[[View, str], Entry | None]
 
 
 def middles(bins: int) -> Array:
@@ -81,28 +106,11 @@ def collapses(records: Records, label: str, role: str, test: str) -> list[Collap
     return [c for (name, _, of, on), c in records.collapses.items() if (name, of, on) == (label, role, test)]
 
 
-def place(records: Records, role: str) -> str | None:
-    """The set of faces of that role that is looked at: of several tests that which ranks, else the first."""
-    found = list(dict.fromkeys(test for _, _, of, test in records.collapses if of == role))
-    if role == "test":
-        found = list(dict.fromkeys([*found, *(test for _, test, _ in records.norms)]))
-        key = answer.primary(records)
-        if key is not None and key.test in found:
-            return key.test
-    return next(iter(found), None)
-
-
 def without_classes(records: Records) -> list[str]:
     """Labels that were trained, beside others that have angles to class vectors, and have none themselves."""
     some = {e.label for e in records.epochs if e.target_angles}
     trained = {e.label for e in records.epochs}
     return [label for label in records.labels if some and label in trained - some]
-
-
-def norm(records: Records, label: str, metric: str) -> Norm | None:
-    """What the summary says of the norms on the test that is looked at."""
-    test = place(records, "test")
-    return None if test is None else records.norms.get((label, test, metric))
 
 
 def over_seeds(values: Iterable[float | None]) -> Entry | None:
@@ -113,31 +121,32 @@ def over_seeds(values: Iterable[float | None]) -> Entry | None:
     return Entry(float(np.mean(known)), spread=float(np.std(known, ddof=1)) if len(known) > 1 else None)
 
 
-def median_angle(records: Records, label: str) -> Entry | None:
+def median_angle(seen: View, label: str) -> Entry | None:
     """Of the last epoch's samples, within a bin evenly spread."""
     middle = []
-    for epoch in last_epochs(records, label):
+    for epoch in last_epochs(seen.records, label):
         counts = np.concatenate([[0.0], np.cumsum(epoch.target_angles)])
         edges = np.linspace(0, 180, len(counts))
         middle.append(float(np.interp(counts[-1] / 2, counts, edges)))
     return over_seeds(middle)
 
 
-def _of_epoch(name: str) -> Callable[[Records, str], Entry | None]:
-    return lambda records, label: over_seeds(getattr(e, name) for e in last_epochs(records, label))
+def _of_epoch(name: str) -> Callable[[View, str], Entry | None]:
+    return lambda seen, label: over_seeds(getattr(e, name) for e in last_epochs(seen.records, label))
 
 
-def _of_collapse(role: str, name: str) -> Callable[[Records, str], Entry | None]:
-    def cell(records: Records, label: str) -> Entry | None:
-        test = place(records, role)
-        return None if test is None else over_seeds(getattr(c, name) for c in collapses(records, label, role, test))
+def _of_collapse(role: str, name: str) -> Callable[[View, str], Entry | None]:
+    def cell(seen: View, label: str) -> Entry | None:
+        test = seen.train if role == "train" else seen.test
+        found = [] if test is None else collapses(seen.records, label, role, test)
+        return over_seeds(getattr(c, name) for c in found)
 
     return cell
 
 
-def _of_norm(metric: str) -> Callable[[Records, str], Entry | None]:
-    def cell(records: Records, label: str) -> Entry | None:
-        found = norm(records, label, metric)
+def _of_norm(metric: str) -> Callable[[View, str], Entry | None]:
+    def cell(seen: View, label: str) -> Entry | None:
+        found = None if seen.test is None else seen.records.norms.get((label, seen.test, metric))
         if found is None or found.value is None:
             return None
         return Entry(found.value, found.low, found.high, found.spread)
@@ -166,15 +175,10 @@ COLUMNS = (
 )
 
 
-def columns(records: Records, part: str | None = None) -> list[Column]:
+def columns(seen: View, part: str | None = None) -> list[Column]:
     """Those in which any label has a number; of a ``part`` or of all."""
     chosen = [c for c in COLUMNS if part in (None, c.part)]
-    return [c for c in chosen if any(c.cell(records, label) is not None for label in records.labels)]
-
-
-def labels(records: Records) -> list[str]:
-    """All labels, from the best to the worst."""
-    return answer.ranked(records, answer.primary(records))
+    return [c for c in chosen if any(c.cell(seen, label) is not None for label in seen.labels)]
 
 
 def written(entry: Entry | None, decimals: int) -> tuple[str, str]:
