@@ -93,15 +93,13 @@ def families(seen: View, kind: str) -> Drawing | None:
     """
     solid, dashed = {}, {}
     for label in seen.labels:
-        found = (
-            numbers.weights(seen.records, label)
-            if kind == "weights"
-            else numbers.others(seen.records, label, "test", test)
-        )
+        if kind == "weights":
+            found, alone = numbers.weights(seen.records, label), numbers.ruler(seen.records, label)
+        else:
+            found, alone = numbers.others(seen.records, label, "test", seen.test or ""), None
         if found is not None:
             solid[label] = found if kind == "weights" else 100 * found
-        alone = numbers.ruler(seen.records, label)
-        if alone is not None and kind == "weights":
+        if alone is not None:
             dashed[label] = alone
     panels = {name: [x for x in some if x in solid or x in dashed] for name, some in of_families(seen.records).items()}
     panels = {name: some for name, some in panels.items() if some}
