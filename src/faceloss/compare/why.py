@@ -35,7 +35,7 @@ Index = NDArray[np.int64]
 ANGLES = tuple(180 / BINS * (i + 0.5) for i in range(BINS))  # degrees: the middles of the bins
 PROBABILITIES = tuple(i / 20 for i in range(1, 20))
 MOST_CLASSES = 10_000  # of the ruler
-TRAIN_SAMPLE = (32, 16)  # identities, and images of each
+TRAIN_SAMPLE = (32, 10)  # identities, and images of each
 TEST_SAMPLE = (400, 20)
 
 

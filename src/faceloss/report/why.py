@@ -16,9 +16,9 @@ Progress = Callable[[str, int, int], None]
 WEIGHT = """The gradient weight of a sample is |dL/dc| / s, how hard the loss pulls at the cosine c to the own class in
 units of its scale s: of softmax 1 − p, of a margin more at angles where it acts. Left: mean over the samples that stood
 at an angle, bins with fewer than ten left out. Right: computed from the loss, with as many classes as in training, one
-of them at cosine 0.3 to the own class and the others at right angles; the two differ as far as the trained classes do
-from that. A curve that is cut at the top goes on above it."""
-COLLAPSED = """All are 0 at collapse, one point per identity and all as far apart as can be. NC1: spread within
+of them at cosine 0.3 to the own class and the others at right angles, and a norm of 30; the two differ as far as the
+trained classes and norms do from that. A curve that is cut at the top goes on above it."""
+COLLAPSED = """NC1 to NC4 are 0 at collapse, one point per identity and all as far apart as can be. NC1: spread within
 identities over spread between them. NC2: unequal norms of the class means, and unequal angles. NC3: distance between
 class vectors and class means. NC4: share of images that classifier and nearest class mean put into other identities.
 Embeddings at length 1, of a sample of the faces; training images without augmentation. Effective rank: how many
@@ -228,7 +228,7 @@ def _others(seen: View) -> Safe | None:
     return _figure(
         figures.others(seen), "why-others", "How near the images of an identity are.",
         "Angle between the embedding of an image and the mean of the other images of its identity, once trained; all "
-        "seeds together. It needs no class vectors, so every loss is here.",
+        "seeds together. It needs no class vectors, so every loss is here that ended with a network of use.",
     )  # fmt: skip
 
 
