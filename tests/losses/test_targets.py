@@ -35,11 +35,10 @@ def watched(name: str, angle: float) -> float:
         head.train()(embedding, label)
         head.eval()
     held.rows = rows.index_copy(0, label, torch.stack([theta.cos(), theta.sin(), 0 * theta]).unsqueeze(0))
-    output = head(embedding, label)
-    output.loss.backward()
-    assert output.targets is not None
-    assert output.targets.angles().item() == pytest.approx(angle, abs=1e-6)
-    weight: float = output.targets.weights().item()
+    head(embedding, label).loss.backward()
+    assert head.targets is not None
+    assert head.targets.angles().item() == pytest.approx(angle, abs=1e-6)
+    weight: float = head.targets.weights().item()
     return weight
 
 
@@ -66,15 +65,14 @@ def test_of_softmax_it_is_one_minus_p() -> None:
     head = losses.build("softmax", dim=6, classes=CLASSES).double()
     torch.nn.init.normal_(head.bias, generator=torch.Generator().manual_seed(1))
     embeddings, labels = batch()
-    output = head(embeddings, labels)
-    output.loss.backward()
+    head(embeddings, labels).loss.backward()
     logits = embeddings.detach() @ head.weight.detach().T + head.bias.detach()
     p = logits.softmax(1)[torch.arange(20), labels]
     assert p.min() < 0.1
     assert p.max() > 0.2
-    assert torch.allclose(output.targets.weights(), 1 - p, rtol=0, atol=1e-12)
+    assert torch.allclose(head.targets.weights(), 1 - p, rtol=0, atol=1e-12)
     cos = torch.nn.functional.cosine_similarity(embeddings.detach(), head.weight.detach()[labels])
-    assert torch.allclose(output.targets.angles(), torch.rad2deg(cos.acos()))
+    assert torch.allclose(head.targets.angles(), torch.rad2deg(cos.acos()))
 
 
 def test_in_a_sum_the_weight_is_that_of_the_first_term_over_classes() -> None:
@@ -85,16 +83,19 @@ def test_in_a_sum_the_weight_is_that_of_the_first_term_over_classes() -> None:
     for loss in (center, alone):
         for part in (part for part in loss.modules() if isinstance(part, ClassHead)):
             torch.nn.init.normal_(part.weight, generator=torch.Generator().manual_seed(3))
-        output = loss(embeddings, labels)
-        output.loss.backward()
-        found.append(output.targets.weights())
+        loss(embeddings, labels).loss.backward()
+        found.append(loss.targets.weights())
     assert torch.equal(*found)
 
 
 def test_where_nothing_is_trained_or_there_are_no_classes_nothing_is_watched() -> None:
     embeddings, labels = batch()
     head = losses.build("arcface", dim=6, classes=CLASSES).double()
+    head(embeddings, labels)
+    assert not head.targets.weights().any()  # nobody asked for a gradient
     with torch.no_grad():
-        assert head(embeddings, labels).targets is None
-    assert losses.build("triplet", dim=6, classes=CLASSES).double()(embeddings, labels).targets is None
-    assert not head(embeddings, labels).targets.weights().any()  # nobody asked for a gradient
+        head(embeddings, labels)
+    assert head.targets is None
+    triplet = losses.build("triplet", dim=6, classes=CLASSES).double()
+    triplet(embeddings, labels)
+    assert triplet.targets is None

@@ -95,7 +95,7 @@ class BinaryHead(Loss):
         own, drawn = own_rows(drawn, self.blocks, self.shards)  # [B,D]
         x = normalize(embeddings)
         cos = (x * normalize(own)).sum(1)  # [B]
-        targets = watch(cos, s)
+        self.targets = targets = watch(cos, s)
         cos = cos if targets is None else cos + targets.zeros[0]
         scores = Scores(x, drawn, unit=True, bias=None, blocks=self.blocks, shards=self.shards)
 
@@ -125,7 +125,7 @@ class BinaryHead(Loss):
                 "norm": torch.linalg.vector_norm(embeddings, dim=1).mean(),
                 "bias": bias.clone(),
             }
-        return LossOutput(loss, {name: value.detach() for name, value in statistics.items()}, targets)
+        return LossOutput(loss, {name: value.detach() for name, value in statistics.items()})
 
     def _changed(self, change: Change, cosines: Tensor, numbers: Numbers) -> Tensor:
         changed = change(cosines, numbers)

@@ -59,7 +59,6 @@ class LossOutput(NamedTuple):
 
     loss: Tensor  # 0-d, differentiable
     statistics: dict[str, Tensor]  # detached 0-d tensors; logged, never used
-    targets: Targets | None = None  # of a loss over classes, see there
 
 
 class Number(NamedTuple):
@@ -91,6 +90,8 @@ class Loss(nn.Module, ABC):
     Attributes:
         batches: the composition of batches that the loss wants, "shuffled" or "identity-balanced".
         project: a trained map of embeddings that belongs to the model and not to the training alone; None for most.
+        targets: of a loss over classes, what the last pass did to its targets; None where there are none, or where
+            nothing was trained.
     """
 
     clock: Tensor  # [2] int64: seed and step of the next random draw
@@ -115,6 +116,7 @@ class Loss(nn.Module, ABC):
         self.classes = classes
         self.batches = batches
         self.project = None
+        self.targets: Targets | None = None
         self._ranges = dict(hyperparameters)
         self._options = {name: dict(wishes) for name, wishes in (options or {}).items()}
         self.settings = nn.Module()  # holds the hyperparameters as buffers, so that state_dict keeps them
@@ -132,6 +134,7 @@ class Loss(nn.Module, ABC):
         """
         self._check(embeddings, labels)
         dtype = torch.promote_types(embeddings.dtype, torch.float32)
+        self.targets = None
         with torch.autocast(embeddings.device.type, enabled=False):
             output = self.compute(embeddings.to(dtype), labels)
         if not isinstance(output, LossOutput):
@@ -139,9 +142,10 @@ class Loss(nn.Module, ABC):
                 f"{type(self).__name__}.compute must return a LossOutput(loss, statistics), not a "
                 f"{type(output).__name__}."
             )
+        loss, statistics = output
         if self.training:
             self.clock[1] += 1
-        return output._replace(loss=output.loss.to(dtype))  # a 0-d loss times a 0-d hyperparameter would be float64
+        return LossOutput(loss.to(dtype), statistics)  # a 0-d loss times a 0-d hyperparameter would be float64
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """What is compared at test time: ``embeddings`` [N,D] as they are, or mapped by ``project`` to [N,D'].

@@ -138,7 +138,7 @@ class ClassHead(Loss):
         cos, own = _nearest(embeddings, own)  # [B], [B,D]
         omega = torch.ones_like(cos) if self.unit_classes else torch.linalg.vector_norm(own, dim=1)
         rho = self._rho(norm, embeddings, cos, drawn)  # [] or [B]
-        targets = watch(cos, rho * omega)
+        self.targets = targets = watch(cos, rho * omega)
         cos = cos if targets is None else cos + targets.zeros[0]
 
         ruled = self.others is not None or "scores" in self._asks.get("psi", ())
@@ -186,7 +186,7 @@ class ClassHead(Loss):
                 "scale": rho.mean(),
                 "norm": norm.mean(),
             }
-        return LossOutput(loss, {name: value.detach() for name, value in statistics.items()}, targets)
+        return LossOutput(loss, {name: value.detach() for name, value in statistics.items()})
 
     def draw_from(self, vectors: Callable[..., ClassVectors]) -> None:
         """Take the class vectors from ``vectors``, which reads the rows of this head."""

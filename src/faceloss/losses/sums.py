@@ -46,10 +46,10 @@ class SumLoss(Loss):
         hyperparameters = self.hyperparameters()
         total = embeddings.new_zeros(())
         statistics: dict[str, Tensor] = {}
-        targets = None
         for index, (name, loss) in enumerate(self.terms.items()):
+            assert isinstance(loss, Loss)
             output: LossOutput = loss(embeddings, labels)
-            targets = targets or output.targets
+            self.targets = self.targets or loss.targets
             weight = self._weights[name]
             total = total + (output.loss if weight is None else hyperparameters[weight] * output.loss)
             if index == 0:
@@ -57,4 +57,4 @@ class SumLoss(Loss):
             else:
                 statistics[name] = output.loss.detach()
                 statistics |= {f"{name}.{key}": value for key, value in output.statistics.items()}
-        return LossOutput(total, statistics, targets)
+        return LossOutput(total, statistics)

@@ -173,8 +173,8 @@ def train(
                     if math.isfinite(value):  # a batch without tuples has no active share
                         total_so_far, images_so_far = state.totals.get(name, (0.0, 0))
                         state.totals[name] = (total_so_far + value * len(index), images_so_far + len(index))
-                if output.targets is not None:
-                    census.count(state.census, output.targets)
+                if state.loss.targets is not None:
+                    census.count(state.census, state.loss.targets)
                 state.step += 1
                 state.batch += 1
                 state.images_seen += len(index)
