@@ -30,7 +30,8 @@ def simplex() -> np.ndarray:
 def test_collapsed_embeddings_are_told_from_others() -> None:
     some = faces()
     vectors = simplex()
-    collapsed = (3 * vectors[some.labels]).astype(np.float32)
+    lengths = np.random.default_rng(0).uniform(1, 9, (60, 1))
+    collapsed = (lengths * vectors[some.labels]).astype(np.float32)
     spread = np.random.default_rng(1).normal(size=collapsed.shape).astype(np.float32)
     (tight,), (loose,) = (why.of_training(lambda _, rows=rows: rows, some, vectors) for rows in (collapsed, spread))
     assert (tight["kind"], tight["role"], tight["test"]) == ("collapse", "train", "toy")

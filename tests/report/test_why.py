@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from faceloss.report import markup, why, why_numbers, write_tables
+from faceloss.report.det import of_families
 from faceloss.report.records import read_records
 
 
@@ -113,10 +114,13 @@ def test_tables_hold_intervals_and_spreads(section, records):
     assert text(rows[0]).replace(" ", "") == "–––"
 
 
-def test_panels_share_their_axes(section):
+def test_panels_share_their_axes(section, records):
     """All panels of a figure have ticks of one axis only: those of the outer ones."""
+    lines = -(-len(of_families(records)) // 3)
+    assert lines > 1
     figure = re.findall(r'aria-label="The same, family by family\.".*?</svg>', section, flags=re.S)[0]
     assert figure.count(">150<") == 3  # the lowest panel of each of three columns
+    assert figure.count(">0.5<") + figure.count(">0.50<") + figure.count(">0.4<") == lines
     assert not re.search(r"#[0-9a-fA-F]{6}", figure)
 
 
@@ -162,3 +166,9 @@ def test_a_run_that_stopped_early_shows_what_there_is(tmp_path, save, make_study
     assert "Of the loss alone" in shown
     assert "How near the images" not in shown
     assert "The embedding once trained" not in shown
+
+
+def test_a_control_of_the_baseline_is_not_set_beside_it(tmp_path, save, make_study):
+    labels = ["softmax", "softmax (identity-balanced)"]
+    said = text(drawn(read_records(save(tmp_path, make_study(labels, seeds=(0,), epochs=1, why=True).records()))))
+    assert re.search(r"carried: softmax \d+ %\. The easiest half carried: softmax \d+ %\.", said)
