@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from faceloss.errors import BadInput
+from faceloss.evaluate import norms
 from faceloss.evaluate.geometry import others_angles
 from faceloss.evaluate.norms import correlate_norms, fisher, misses_by_norm, spearman
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_measured_is_refused_with_a_reason():
         spearman([1.0, 1.0], [1.0, 2.0])
 
 
-def test_misses_are_counted_where_the_norm_is_low():
+def test_misses_are_counted_where_the_norm_is_low(monkeypatch):
     """The images of low norm lie at right angles to the others of their identity: their pairs fail, no other does."""
     rng = np.random.default_rng(1)
     names = np.repeat(np.arange(20), 10)
@@ -85,6 +86,8 @@ def test_misses_are_counted_where_the_norm_is_low():
     assert (low.metric, low.value, low.number, low.subjects, low.at) == ("fnmr lowest tenth", 1.0, 180, 20, 1e-3)
     assert (others.metric, others.value, others.number) == ("fnmr others", 0.0, 720)
     assert others.high < 0.3 < low.low
+    monkeypatch.setattr(norms, "BLOCK", 3)
+    assert [row[:6] for row in misses_by_norm(rows, names, 0.5, 1e-3)] == [low[:6], others[:6]]
     shuffled = rng.permutation(200)
     again = misses_by_norm(rows[shuffled], names[shuffled], 0.5, 1e-3)
     assert [row.value for row in again] == [1.0, 0.0]

@@ -110,6 +110,7 @@ def test_tables_hold_intervals_and_spreads(section, records):
     )
     nc1 = [c.nc1 for c in why_numbers.collapses(records, "cosface", "test", "lfw")]
     assert f"{np.mean(nc1):.3f} ± {np.std(nc1, ddof=1):.3f}" in said
+    assert "The threshold is that of FAR 1e-3." in said
     rows = re.findall(r'<th scope="row">triplet</th>(.*?)</tr>', section)
     assert text(rows[0]).replace(" ", "") == "–––"
 

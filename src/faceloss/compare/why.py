@@ -48,9 +48,12 @@ def of_loss(run: Run, loss: Loss) -> list[Record]:
     """
     row = run.competitor
     dim = max(ruler.DIM, int(row.hyperparameters.get("size", ruler.DIM)))
-    alike = losses.build(row.loss, dim=dim, classes=min(loss.classes, MOST_CLASSES), **row.hyperparameters)
-    alike.set_hyperparameters(loss.hyperparameters())
-    curve = ruler.measure(alike, ANGLES).classes
+    try:
+        alike = losses.build(row.loss, dim=dim, classes=min(loss.classes, MOST_CLASSES), **row.hyperparameters)
+        alike.set_hyperparameters(loss.hyperparameters())
+        curve = ruler.measure(alike, ANGLES).classes
+    except Exception:  # of somebody's own loss, which need not work in three dimensions; a curve is not worth a run
+        return []
     if curve is None:
         return []
     record: Record = {"kind": "ruler", "scale": curve.scale, "classes": alike.classes}

@@ -26,6 +26,7 @@ from faceloss.evaluate.statistics import LEVEL, mean_error, subject_wilson, sums
 
 FEWEST = 30  # images of a correlation
 LOWEST = 0.1  # share of the images that counts as of low norm
+BLOCK = 1024  # images of an identity that are compared with the others at a time
 CONSTANT = 1e-5  # norms within this share of each other are one norm, but for rounding
 
 
@@ -89,11 +90,14 @@ def misses_by_norm(
     pairs, missed = np.zeros((2, subjects)), np.zeros((2, subjects))  # [lowest, others]
     order = np.argsort(code, kind="stable")
     for subject, images in enumerate(np.split(order, np.cumsum(np.bincount(code, minlength=subjects))[:-1])):
-        first, second = np.triu_indices(len(images), 1)
-        miss = (e[images] @ e[images].T)[first, second] < np.float32(threshold)
-        of_low = low[images][first] | low[images][second]
-        for row, chosen in enumerate((of_low, ~of_low)):
-            pairs[row, subject], missed[row, subject] = chosen.sum(), miss[chosen].sum()
+        for start in range(0, len(images), BLOCK):  # an identity may have many images
+            here = images[start : start + BLOCK]
+            later = np.arange(len(images)) > np.arange(start, start + len(here))[:, None]  # each pair once
+            miss = (e[here] @ e[images].T) < np.float32(threshold)
+            of_low = low[here][:, None] | low[images]
+            for row, chosen in enumerate((later & of_low, later & ~of_low)):
+                pairs[row, subject] += np.count_nonzero(chosen)
+                missed[row, subject] += np.count_nonzero(chosen & miss)
     few, most = (_share(name, all_, some, at) for name, all_, some in zip(names, pairs, missed, strict=True))
     return few, most
 

@@ -9,7 +9,7 @@ from faceloss.report.markup import Child, Safe, head, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.svg import inline
 from faceloss.report.why_numbers import COLLAPSE, COLUMNS, GRADIENT, NORMS, Column, Entry, View
-from faceloss.report.words import listed, number, plural
+from faceloss.report.words import listed, number, plural, power
 
 Progress = Callable[[str, int, int], None]
 
@@ -48,7 +48,7 @@ def section(records: Records, progress: Progress) -> list[Child]:
     said = [s for s in (_gradient_sentence(seen), _collapse_sentence(seen), _norm_sentence(seen)) if s]
     parts += [tag("p", sentence) for sentence in said]
     parts += [*drawn[:4], _table(seen, GRADIENT), _classless(seen), *drawn[4:5]]
-    embedding = [*drawn[5:], _table(seen, COLLAPSE, COLLAPSED), _table(seen, NORMS, NORMED)]
+    embedding = [*drawn[5:], _table(seen, COLLAPSE, COLLAPSED), _table(seen, NORMS, NORMED + _threshold(seen))]
     return [*parts, *([tag("h3", "The embedding once trained")] if any(embedding) else []), *embedding]
 
 
@@ -87,6 +87,12 @@ def _table(seen: View, part: str, note: str = "") -> list[Child]:
     header = head("Loss", *[_header(c) for c in found])
     listing = table(header, body, name=part)
     return [tag("h3", part), listing, tag("p", note, class_="note") if note else None]
+
+
+def _threshold(seen: View) -> str:
+    """At which FAR the FNMRs are."""
+    at = next((n.at for (_, test, _), n in seen.records.norms.items() if test == seen.test and n.at), None)
+    return f" The threshold is that of FAR {power(at)}." if at else ""
 
 
 def _header(column: Column) -> Safe:
