@@ -55,6 +55,21 @@ def test_every_loss_has_its_rows(finished: Path) -> None:
     assert (finished / "report.html").stat().st_size > 10_000
 
 
+def test_what_may_explain_a_result_is_measured_of_every_loss(finished: Path) -> None:
+    classes = {"softmax", "softmax (identity-balanced)", "cosface (s=10, m=0.1)"}
+    assert {row["label"] for row in rows(finished, "ruler")} == classes
+    sample = {row["label"]: row for row in rows(finished, "collapse") if row["role"] == "train"}
+    assert {label for label, row in sample.items() if row["nc4"] is not None} == classes
+    assert len(sample) == len([row for row in rows(finished, "collapse") if row["role"] == "test"]) == 4
+    for row in rows(finished, "epoch"):
+        assert ("target_angles" in row) == (row["label"] in classes)
+        assert ("target_weights" in row) == (row["label"] in classes and row["epoch"] == 3)
+    metrics = {row["metric"] for row in rows(finished, "norm")}
+    assert {"rho sharpness", "rho noise", "fnmr lowest tenth", "fnmr others"} <= metrics
+    assert len(rows(finished, "norm summary")) == 4 * len(metrics)
+    assert '<section id="why">' in (finished / "report.html").read_text()
+
+
 def test_training_identities_are_not_tested(finished: Path) -> None:
     data = {row["role"]: row for row in rows(finished, "data")}
     assert data["train"]["identities"] + data["val"]["identities"] + data["test"]["identities"] == 16  # type: ignore[operator]

@@ -15,12 +15,14 @@ from faceloss.losses.ruler import (
     IMPOSTOR,
     LOOKALIKE,
     NORM,
+    factors,
     in_words,
     log_odds,
     measure,
     measure_named,
 )
 from faceloss.losses.sums import SumLoss, Term
+from faceloss.losses.theory import a_from_margin, modulating_factor
 
 THETA = torch.tensor(ANGLES, dtype=torch.float64).deg2rad()
 COS = THETA.cos()
@@ -250,3 +252,21 @@ def test_log_odds_holds_at_both_ends():
     odds = log_odds(numbers([1e-200, 1.0, 800.0]))
     wanted = [math.log(1e-200), math.log(math.e - 1), 800.0]
     assert odds.tolist() == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_factor_is_that_of_the_paper_and_does_not_depend_on_the_situation():
+    probabilities = (0.02, 0.3, 0.5, 0.97)
+    for classes in (5, 800):
+        searched = losses.build("search_softmax", dim=3, classes=classes, s=32.0, a=-700.0)
+        margin = losses.build("cosface", dim=3, classes=classes, s=20.0, m=0.15)
+        plain = losses.build("normface", dim=3, classes=classes, s=16.0)
+        for loss, a in ((searched, -700.0), (margin, a_from_margin(0.15, 20.0)), (plain, 0.0)):
+            wanted = [modulating_factor(a, p) for p in probabilities]
+            assert factors(loss, probabilities) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_of_a_loss_without_classes_there_is_no_factor_and_beyond_an_angle_none():
+    assert factors(losses.build("triplet", dim=3, classes=9), (0.5,)) == ()
+    few = factors(losses.build("normface", dim=3, classes=900, s=4.0), (0.001, 0.9))
+    assert few[0] == pytest.approx(1)
+    assert math.isnan(few[1])  # at this scale even the own class vector gives no more than 0.05

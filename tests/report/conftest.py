@@ -50,6 +50,14 @@ def family(loss: str) -> str:
     return "softmax" if loss in ("softmax", "normface") else FAMILIES[sum(map(ord, loss)) % len(FAMILIES)]
 
 
+MIDDLES = np.arange(2.5, 180, 5)
+
+
+def _weight(shift: float) -> np.ndarray:
+    """Gradient weight at the middle of each bin."""
+    return (1.2 - 0.1 * (shift - 2.6)) / (1 + np.exp(-(MIDDLES - 60 + 8 * shift) / 6))
+
+
 def competitor(label: str) -> tuple[str, float, float]:
     """What is known of a label; a loss that is searched for is a middling one."""
     return COMPETITORS.get(label, (label.split(" (")[0], 2.9, 125.0))
@@ -58,7 +66,10 @@ def competitor(label: str) -> tuple[str, float, float]:
 class Study:
     """Builds the records; every part can be left out to make an unfinished study."""
 
-    def __init__(self, labels: list[str] | None = None, seeds: tuple[int, ...] = (0, 1, 2), epochs: int = 12):
+    def __init__(
+        self, labels: list[str] | None = None, seeds: tuple[int, ...] = (0, 1, 2), epochs: int = 12, why: bool = False
+    ):
+        self.why = why  # whether the records hold what the section "Why" shows; those of older versions do not
         self.labels = list(COMPETITORS) if labels is None else labels
         self.seeds, self.epochs = seeds, epochs
         self.diverged = {("magface", 2)} if "magface" in self.labels and len(seeds) > 2 else set()
@@ -115,7 +126,49 @@ class Study:
                 "cross_entropy": None if tuples else 5.9 * (1 - t) + 0.25 * shift + wobble,
                 "learning_rate": 0.1, "val_auc": 0.6 + 0.12 * shift * t,
                 "val_eer": 0.42 - 0.12 * shift * t + wobble / 3,
+                **(self.census(shift, t, last=epoch == self.epochs) if self.why and not tuples else {}),
             })  # fmt: skip
+        return rows
+
+    def census(self, shift: float, t: float, *, last: bool) -> Record:
+        """Angles of 7,200 samples and, of the ``last`` epoch, weights that rise with the angle."""
+        share = np.exp(-(((MIDDLES - 90 + 12 * shift * t) / 11) ** 2) / 2)
+        counts = np.round(7_200 * share / share.sum()).astype(int)
+        weights = [round(float(w), 6) if n else None for w, n in zip(_weight(shift), counts, strict=True)]
+        found: Record = {"target_angles": counts.tolist(), "hardest_tenth": 0.1 + 0.05 * shift * t}
+        found["easiest_half"] = 0.5 - 0.1 * shift * t
+        return found | ({"target_weights": weights} if last else {})
+
+    def whys(self, label: str, seed: int) -> list[Record]:
+        """What is measured once a run has ended."""
+        loss, shift, _ = competitor(label)
+        same = {"run": f"{label}-{seed}", "label": label, "loss": loss, "seed": seed}
+        rows: list[Record] = []
+        if loss != "triplet":
+            h = {"p": [0.1, 0.5, 0.9], "h": [0.02, 0.05, 0.3]} if label in getattr(self, "searched", []) else {}
+            rows.append({"kind": "ruler", **same, "scale": 64.0, "classes": 360, "weight": list(_weight(shift)), **h})
+        if (label, seed) in self.diverged:
+            return rows
+        for role, test in (("train", "builtin"), ("test", "lfw")):
+            rows.append({
+                "kind": "collapse", **same, "role": role, "test": test, "images": 512, "classes": 32, "dim": 128,
+                "nc1": 9 / shift + 0.1 * seed, "nc2_norms": 0.3, "nc2_angles": 0.2, "effective_rank": 10 * shift,
+                "nc3": 0.9 if role == "train" else None, "nc4": 0.2 if role == "train" else None,
+                "others_angles": np.round(500 * np.exp(-(((MIDDLES - 20 * shift) / 15) ** 2))).astype(int).tolist(),
+            })  # fmt: skip
+        return rows
+
+    def norms(self, label: str) -> list[Record]:
+        loss, shift, _ = competitor(label)
+        same = {"kind": "norm summary", "label": label, "loss": loss, "test": "lfw", "seeds": len(self.seeds)}
+        same |= {"status": "measured", "number": 900, "subjects": 90, "note": "", "spread": 0.02}
+        rows = []
+        for i, name in enumerate(("sharpness", "brightness", "contrast", "noise")):
+            rho = 0.2 * (shift - 2.6) - 0.1 * i + 0.15
+            rows.append({**same, "metric": f"rho {name}", "value": rho, "low": rho - 0.1, "high": rho + 0.1})
+        for name, miss in (("lowest tenth", 0.3), ("others", 0.2)):
+            rows.append({**same, "metric": f"fnmr {name}", "at": 1e-3, "value": miss, "low": miss - 0.05,
+                         "high": miss + 0.05})  # fmt: skip
         return rows
 
     def measures(self, shift: float) -> list[Record]:
@@ -230,7 +283,9 @@ class Study:
         rows = [self.study(), *self.data()]
         for label, seed in self.runs():
             rows += [self.run(label, seed), *self.epoch_rows(label, seed), *self.curves(label, seed)]
+            rows += self.whys(label, seed) if self.why else []
         measured = [row for label in self.labels for row in self.results(label)]
+        measured += [row for label in self.labels if self.why for row in self.norms(label)]
         return rows + measured + self.differences(measured)
 
 

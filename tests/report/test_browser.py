@@ -110,7 +110,7 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, make_searched, save, more) -> Path:
     """Thirty losses, two of them searched for, with everything that a test can tell."""
-    study = make_searched(SEARCHED, labels=tuple(LOSSES), seeds=(0, 1, 2, 3, 4), epochs=20)
+    study = make_searched(SEARCHED, labels=tuple(LOSSES), seeds=(0, 1, 2, 3, 4), epochs=20, why=True)
     failures = more.failures(study)
     rows = [*study.records(), *more.groups(study), *more.open_sets(study), *failures]
     folder = save(tmp_path_factory.mktemp("thirty"), rows, study.costs())
@@ -125,6 +125,9 @@ def test_thirty_losses_on_five_seeds_are_under_two_megabytes(page):
     for section in ("identification", "groups", "failures"):
         assert f'<section id="{section}">' in text
     assert text.count("data:image/jpeg;base64,") == 2 * 24
+    order = [text.index(f'<section id="{name}"') for name in ("figures", "search", "why", "results", "failures")]
+    assert order == sorted(order)
+    assert '<a href="#why">Why</a>' in text
     assert 400_000 < page.stat().st_size < 2_000_000
 
 

@@ -52,7 +52,7 @@ def fresh(loss: str = "cosface", recipe: Recipe = RECIPE, **hyperparameters: obj
 def equal(a: State, b: State) -> bool:
     left, right = a.tensors(), b.tensors()
     facts = ("epoch", "batch", "step", "images_seen", "history", "totals")
-    same = all(getattr(a, name) == getattr(b, name) for name in facts)
+    same = all(getattr(a, name) == getattr(b, name) for name in facts) and np.array_equal(a.census, b.census)
     return same and left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
@@ -91,6 +91,20 @@ def test_stopped_anywhere_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, l
         assert equal(again, state)
         train(again, Toy(), recipe, seed=3, save=nothing)
         assert equal(again, whole)
+
+
+def test_every_sample_of_an_epoch_is_counted_once_where_there_are_classes() -> None:
+    state, pairs = fresh(), fresh("triplet")
+    for some in (state, pairs):
+        train(some, Toy(), RECIPE, seed=0, save=nothing)
+    first, last = state.history
+    assert sum(first["target_angles"]) == sum(last["target_angles"]) == 32
+    middle = np.dot(first["target_angles"], np.arange(2.5, 180, 5)) / 32
+    assert middle == pytest.approx(first["target_angle"], abs=2.5)
+    assert "target_weights" not in first
+    assert len(last["target_weights"]) == 36
+    assert not state.census.any()
+    assert not {"target_angles", "hardest_tenth", "target_weights"} & pairs.history[-1].keys()
 
 
 def test_a_course_is_followed_step_by_step() -> None:

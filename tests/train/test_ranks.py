@@ -1,5 +1,6 @@
 """Training on 2, 3 and 4 processes equals training on one, also when it is stopped and continued on another number."""
 
+import math
 import multiprocessing
 import os
 import traceback
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from faceloss import losses
 from faceloss.errors import Told
 from faceloss.losses.shards import holding
-from faceloss.losses.spread import class_parameters, spread
+from faceloss.losses.spread import class_parameters, class_rows, spread
 from faceloss.train import checkpoint
 from faceloss.train.loop import Diverged, Index, Pixels, Stopped, train
 from faceloss.train.ranks import ONE, Ranks
@@ -124,6 +125,16 @@ def off(whole: State, got: State) -> Iterator[str]:
         for key, value in want_row.items():
             if key in ("loss", "learning_rate", "norm", "accuracy") and abs(value - got_row[key]) > 1e-12 * abs(value):
                 yield f"epoch {want_row['epoch']}: {key} is {got_row[key]!r}, not {value!r}"
+        if "target_angles" in want_row:
+            if want_row["target_angles"] != got_row["target_angles"]:
+                yield f"epoch {want_row['epoch']}: samples stand at other angles"
+            pulls = [[math.inf if w is None else w for w in r.get("target_weights", [])] for r in (want_row, got_row)]
+            if not np.allclose(*pulls, rtol=0, atol=1e-9):
+                yield f"epoch {want_row['epoch']}: samples are pulled otherwise"
+    some = torch.tensor([0, 7, CLASSES - 1])
+    rows, mine = class_rows(whole.loss, some), class_rows(got.loss, some)
+    if (rows is None) != (mine is None) or (rows is not None and not torch.allclose(rows, mine, rtol=0, atol=1e-6)):
+        yield "class vectors that are gathered are others"
 
 
 def whole_run(case: str) -> State:

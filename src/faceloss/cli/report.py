@@ -10,7 +10,7 @@ import click
 @click.option("--figure", type=click.Path(path_type=Path), help="Also draw the main figure as a PNG there.")
 @click.option(
     "--format", "formats", multiple=True, type=click.Choice(["csv", "markdown", "latex"]),
-    help="Also write the results as RUNS/report.csv (every number), .md or .tex (the table); may be repeated.",
+    help="Also write the results as RUNS/report.csv (every number), .md or .tex (the tables); may be repeated.",
 )  # fmt: skip
 @click.option(
     "--show-faces",
@@ -19,7 +19,7 @@ import click
 )
 def report(runs: Path, figure: Path | None, formats: tuple[str, ...], show_faces: bool) -> None:
     """Write RUNS/report.html anew; an unfinished comparison is shown as far as it is."""
-    from faceloss.report import write_figure, write_report, write_table
+    from faceloss.report import write_figure, write_report, write_tables
 
     if (runs / "plan.json").exists():
         from faceloss.compare.records import assemble
@@ -33,4 +33,5 @@ def report(runs: Path, figure: Path | None, formats: tuple[str, ...], show_faces
     if figure is not None:
         click.echo(f"{write_figure(runs, figure).resolve()}")
     for name in formats:
-        click.echo(f"{write_table(runs, name).resolve()}")
+        for table in write_tables(runs, name):
+            click.echo(f"{table.resolve()}")

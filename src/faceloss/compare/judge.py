@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faceloss.compare import why
 from faceloss.compare.failures import failures_record
 from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
@@ -91,11 +92,13 @@ def judge(embedder: Embed, bench: Bench, corruptions: tuple[str, ...] = (), watc
             judged = _pairs(rows, test)
             _keep(found, test.name, judged)
             _keep_failures(found, test, rows, judged)
+            _keep_why(found, test, rows)
             continue
         names = np.array(test.faces.identities)[test.faces.labels]
         judged = judge_matrix(rows, names)
         _keep(found, test.name, judged)
         _keep_failures(found, test, rows, judged)
+        _keep_why(found, test, rows, judged)
         _keep(found, test.name, judge_rank(rows, names))
         _keep_groups(found, test, rows, names)
         train, held = hold_out(test.faces.labels)
@@ -163,6 +166,14 @@ def _keep_open_set(found: Verdicts, test: str, rows: NDArray[np.float32], names:
     _keep(found, test, Judged(tuple(row._replace(protocol=f"open set, {row.gallery:,} enrolled") for row in tpir)))
     for curve in judged.curves:
         found.curves.append({"test": test, **curve_record(curve)})
+
+
+def _keep_why(found: Verdicts, test: Test, rows: NDArray[np.float32], matrix: Judged | None = None) -> None:
+    """What describes the embedding; FNMR at the threshold of the full matrix, where there is one."""
+    threshold, far = (matrix.threshold, matrix.threshold_far) if matrix is not None else (None, None)
+    records, influences = why.of_test(test, rows, threshold, far)
+    found.curves.extend(records)
+    found.influences.update(influences)
 
 
 def _keep_groups(found: Verdicts, test: Test, rows: NDArray[np.float32], names: NDArray[np.str_]) -> None:

@@ -16,6 +16,7 @@ from faceloss.compare.noise import Noise, words_of
 from faceloss.compare.ranking import ranking_rows
 from faceloss.compare.robustness import about, robustness_rows
 from faceloss.compare.study import BASELINE, Study
+from faceloss.compare.why import norm_rows
 from faceloss.errors import CouldNotFinish
 from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
 from faceloss.files import write_atomically
@@ -54,6 +55,7 @@ def assemble(out: Path) -> Path:
     states: dict[tuple[str, int], str] = {}
     groups: dict[tuple[str, int], list[Record]] = {}
     corrupted: dict[tuple[str, int], list[Record]] = {}
+    norms: dict[tuple[str, int], list[Record]] = {}
     for run in plan["runs"]:
         folder = out / "runs" / run["folder"]
         if not (folder / "result.json").exists():
@@ -73,11 +75,13 @@ def assemble(out: Path) -> Path:
         results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
         groups[key] = [record for record in records if record["kind"] == "group"]
         corrupted[key] = [record for record in records if record["kind"] == "robustness"]
+        norms[key] = [record for record in records if record["kind"] == "norm"]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
     summaries = _summaries(labels, losses, results, vectors)
     rows += summaries
     baseline = "" if study.single else BASELINE
+    rows += norm_rows(labels, losses, norms, vectors)
     if not study.single:
         rows += _differences(labels, losses, results, vectors, states)
         rows += group_rows(labels, losses, BASELINE, groups, vectors)

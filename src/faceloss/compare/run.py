@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from faceloss import losses, nets
+from faceloss.compare import why
 from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
 from faceloss.compare.robustness import Watch
@@ -161,7 +162,9 @@ def execute(
         if not alone and any(ending != endings[0] for ending in endings):
             words = "; ".join(f"process {rank}: {' '.join(ending)}" for rank, ending in enumerate(endings))
             raise CouldNotFinish(f"the processes of this run ended in different ways ({words})")
-        ended: str = ranks.alone(lambda: _finish(run, study, bench, folder, state, status, reason, ranks.size, watch))
+        vectors = why.vectors_of(state.loss, bench.train) if status == "finished" else None
+        facts = (run, study, bench, folder, state, status, reason, ranks.size, vectors, watch)
+        ended: str = ranks.alone(lambda: _finish(*facts))
         return ended
 
 
@@ -211,12 +214,14 @@ def _finish(
     status: str,
     reason: str,
     processes: int,
+    vectors: np.ndarray | None,
     watch: Watch,
 ) -> str:
     row, recipe = run.competitor, study.recipe
     who = {"run": run.id, "label": row.label, "loss": row.loss, "seed": run.seed}
     results: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
+    looks: list[dict[str, Any]] = []
     influences: dict[str, np.ndarray] = {}
     if status == "finished":
         tensors, facts = model(state)
@@ -235,6 +240,11 @@ def _finish(
         results, curves, influences = judged.results, judged.curves, judged.influences
         if judged.collapsed:
             status, reason = "collapsed", judged.collapsed
+        else:
+            plain = study.model_copy(update={"recipe": recipe.model_copy(update={"flip_test": False})})
+            looks += why.of_training(embedder(state, plain), bench.train, vectors)
+    if status != "failed":
+        looks += why.of_loss(run, state.loss)
     record = {
         "kind": "run",
         **who,
@@ -271,7 +281,7 @@ def _finish(
     np.savez(archive, **influences)  # type: ignore[arg-type]
     write_atomically(folder / "influence.npz", archive.getvalue())
     write_atomically(folder / "cost.json", json.dumps(cost).encode())
-    rows = [record, *epochs, *searched, *({**who, **entry} for entry in results + curves)]
+    rows = [record, *epochs, *searched, *({**who, **entry} for entry in results + curves + looks)]
     write_atomically(folder / "result.json", json.dumps(rows, indent=None).encode())
     checkpoint.remove(folder, "checkpoint")
     clear(folder)

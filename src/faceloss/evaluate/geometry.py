@@ -1,4 +1,4 @@
-"""Has the embedding collapsed? Two measures, because either alone misses a kind of collapse."""
+"""Directions of embeddings: have they collapsed (two measures, as either misses a kind), how near are mates."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,22 @@ def mean_cosine(embeddings: ArrayLike) -> float:
     count = len(directions)
     total, own = float(np.square(directions.sum(axis=0)).sum()), float(np.square(directions).sum())
     return (total - own) / (count * (count - 1)) if count > 1 else 1.0
+
+
+def others_angles(embeddings: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Angle in degrees between each row and the mean direction of the *other* rows of its label, for all that have one.
+
+    ``embeddings`` [N,D], ``labels`` [N] -> [M], M <= N, in the order of the rows. The own row is left out of the mean:
+    with it, identities of few images would look better.
+    """
+    directions = unit(embeddings)
+    _, place, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), directions.shape[1]))
+    np.add.at(sums, place, directions)
+    some = counts[place] > 1
+    cosines = (directions * unit(sums[place] - directions)).sum(axis=1)[some]
+    angles: NDArray[np.float64] = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    return angles
 
 
 def effective_rank(embeddings: ArrayLike) -> float:

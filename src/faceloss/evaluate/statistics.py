@@ -234,6 +234,16 @@ def summary(values: ArrayLike, influences: ArrayLike) -> Summary:
     return Summary(mean, *wilson(min(max(mean, 0.0), 1.0), effective, quantile), spread, x.size)
 
 
+def mean_error(values: ArrayLike, influences: ArrayLike) -> tuple[float, float]:
+    """Standard error and degrees of freedom, over subjects and seeds, of the mean of numbers of any kind.
+
+    ``values`` [R] one per seed, ``influences`` [R,S]; see ``paired_difference``.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    _, error, freedom = _interval(float(x.mean()), x, _vectors(influences, x.size).mean(axis=0))
+    return error, freedom
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p-values: the k-th smallest of m times m - k + 1, never below an earlier one, at most
     1."""

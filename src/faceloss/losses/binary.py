@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from faceloss.losses.class_vectors import ClassVectors, by_class, learnt
-from faceloss.losses.core import Loss, LossOutput, Number
+from faceloss.losses.core import Loss, LossOutput, Number, watch
 from faceloss.losses.heads import asked
 from faceloss.losses.operations import angle, cross_entropy, normalize
 from faceloss.losses.scores import Blocks, Scores, own_rows
@@ -95,6 +95,8 @@ class BinaryHead(Loss):
         own, drawn = own_rows(drawn, self.blocks, self.shards)  # [B,D]
         x = normalize(embeddings)
         cos = (x * normalize(own)).sum(1)  # [B]
+        self.targets = targets = watch(cos, s)
+        cos = cos if targets is None else cos + targets.zeros[0]
         scores = Scores(x, drawn, unit=True, bias=None, blocks=self.blocks, shards=self.shards)
 
         def logits(cosines: Tensor) -> Tensor:

@@ -14,8 +14,44 @@ import torch
 from torch import Tensor, nn
 
 from faceloss.errors import unknown
+from faceloss.losses.operations import angle
 
 Batches = Literal["shuffled", "identity-balanced"]
+
+
+class Targets(NamedTuple):
+    """How a loss over classes pulls at each sample of a batch, for those who look on. Of a sum, its first such term.
+
+    Zeros are added to the target's cosine and to its plain logit rho omega_y c_y. After the backward pass their
+    gradients say how the loss changes with the one and the other, whatever it does with them. No number changes.
+    """
+
+    cos: Tensor  # [B] c_y, detached
+    scale: Tensor  # [] or [B] rho omega_y, detached
+    zeros: Tensor  # [2,B] a leaf: what is added to the cosine, and to the logit
+
+    def angles(self) -> Tensor:
+        """theta_y in degrees, [B]."""
+        return torch.rad2deg(angle(self.cos))
+
+    def weights(self) -> Tensor:
+        """|dL_i/dc_y| / (rho omega_y) of each sample, [B]; of plain softmax 1 - p. Asked after the backward pass.
+
+        L_i is the loss of the sample, of which the loss is the mean.
+        """
+        if self.zeros.grad is None:
+            return torch.zeros_like(self.cos)
+        of_cos, of_logit = self.zeros.grad
+        of_cos = torch.where(self.scale > 0, of_cos / torch.where(self.scale > 0, self.scale, 1.0), 0.0)
+        weights: Tensor = len(self.cos) * (of_cos + of_logit).abs()
+        return weights
+
+
+def watch(cos: Tensor, scale: Tensor) -> Targets | None:
+    """What looks on at targets of the cosines ``cos`` [B] and the scale rho omega_y; None where nothing is trained."""
+    if not torch.is_grad_enabled():
+        return None
+    return Targets(cos.detach(), scale.detach(), cos.new_zeros(2, len(cos)).requires_grad_())
 
 
 class LossOutput(NamedTuple):
@@ -54,6 +90,8 @@ class Loss(nn.Module, ABC):
     Attributes:
         batches: the composition of batches that the loss wants, "shuffled" or "identity-balanced".
         project: a trained map of embeddings that belongs to the model and not to the training alone; None for most.
+        targets: of a loss over classes, what the last pass did to its targets; None where there are none, or where
+            nothing was trained.
     """
 
     clock: Tensor  # [2] int64: seed and step of the next random draw
@@ -78,6 +116,7 @@ class Loss(nn.Module, ABC):
         self.classes = classes
         self.batches = batches
         self.project = None
+        self.targets: Targets | None = None
         self._ranges = dict(hyperparameters)
         self._options = {name: dict(wishes) for name, wishes in (options or {}).items()}
         self.settings = nn.Module()  # holds the hyperparameters as buffers, so that state_dict keeps them
@@ -95,6 +134,7 @@ class Loss(nn.Module, ABC):
         """
         self._check(embeddings, labels)
         dtype = torch.promote_types(embeddings.dtype, torch.float32)
+        self.targets = None
         with torch.autocast(embeddings.device.type, enabled=False):
             output = self.compute(embeddings.to(dtype), labels)
         if not isinstance(output, LossOutput):

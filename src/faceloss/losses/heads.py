@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from faceloss.losses.class_vectors import ClassVectors, by_class, learnt
-from faceloss.losses.core import Batches, Loss, LossOutput, Number
+from faceloss.losses.core import Batches, Loss, LossOutput, Number, watch
 from faceloss.losses.operations import angle, cross_entropy, normalize
 from faceloss.losses.scores import Blocks, Change, Scores, own_rows
 from faceloss.losses.shards import Shards, held, table
@@ -138,6 +138,8 @@ class ClassHead(Loss):
         cos, own = _nearest(embeddings, own)  # [B], [B,D]
         omega = torch.ones_like(cos) if self.unit_classes else torch.linalg.vector_norm(own, dim=1)
         rho = self._rho(norm, embeddings, cos, drawn)  # [] or [B]
+        self.targets = targets = watch(cos, rho * omega)
+        cos = cos if targets is None else cos + targets.zeros[0]
 
         ruled = self.others is not None or "scores" in self._asks.get("psi", ())
         if ruled:
@@ -167,6 +169,7 @@ class ClassHead(Loss):
         else:
             read = scores.read()
             plain = others = read.log_sum_exp  # [B]
+        target = target if targets is None else target + targets.zeros[1]
         if self.extra is not None:
             others = torch.logaddexp(others, rho * self.extra(**self._given("extra", seen)))
         each = cross_entropy(target - shift, others)  # [B]

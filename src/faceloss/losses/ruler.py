@@ -13,6 +13,7 @@ of them; where a triplet has another distance besides, a genuine one is at ``GEN
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -130,6 +131,33 @@ def measure(loss: Loss, angles: Sequence[float] = ANGLES, progress: Progress = s
         _class_curve(heads, angles, progress) if heads else None,
         _pair_curve(tuples, angles, progress) if tuples else None,
         left_out=tuple(name for name, _, term in terms if name and not isinstance(term, curves)),
+    )
+
+
+def factors(loss: Loss, probabilities: Sequence[float]) -> tuple[float, ...]:
+    """h = exp(-L) / p where plain softmax of the same scale gives the target the probability p, one for each p.
+
+    h is what a search over losses moves (Wang et al., ICML 2020, eq. 7). For CosFace, Random- and Search-Softmax it is
+    1 / (a p + 1 - a) with a = 1 - exp(s m), whatever else the situation is; other losses are taken in that of the
+    module. nan where no angle has this probability; nothing of a loss without classes.
+
+    >>> round(factors(build("cosface", dim=3, classes=50, m=0.1, s=32.0), [0.5])[0], 6)
+    0.078331
+
+    Raises:
+        ValueError: as :func:`measure`.
+    """
+    middle = measure(loss, [90.0]).classes
+    if middle is None:
+        return ()
+    s = middle.scale
+    others = s * middle.target[0] + float(log_odds(torch.tensor(middle.loss[0], dtype=torch.float64)))  # R
+    cosines = [(others + math.log(p / (1 - p))) / s for p in probabilities]
+    angles = [math.degrees(math.acos(cos)) for cos in cosines if -1 < cos < 1]
+    curve = measure(loss, angles).classes if angles else None
+    found = iter(curve.loss if curve is not None else ())
+    return tuple(
+        math.exp(-next(found)) / p if -1 < cos < 1 else math.nan for p, cos in zip(probabilities, cosines, strict=True)
     )
 
 

@@ -4,12 +4,13 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from faceloss.losses.binary import BinaryHead
 from faceloss.losses.class_vectors import by_class
 from faceloss.losses.core import Loss
 from faceloss.losses.heads import ClassHead
+from faceloss.losses.operations import normalize
 from faceloss.losses.shards import Shards, share
 
 L = TypeVar("L", bound=Loss)
@@ -63,6 +64,26 @@ def class_parameters(loss: nn.Module) -> dict[str, Shards]:
             if isinstance(part, ClassHead) and part.bias is not None:
                 found[f"{prefix}.bias" if prefix else "bias"] = held
     return found
+
+
+@torch.no_grad()
+def class_rows(loss: nn.Module, classes: Tensor) -> Tensor | None:
+    """The learnt class vectors of ``classes`` [k], as the first head of ``loss`` uses them: [k,D], float32.
+
+    Of length 1 where they count as directions. None where a class has no row of its own, or several. Where the rows
+    are spread, all processes must ask, and all get the same.
+    """
+    found = [part for part in loss.modules() if isinstance(part, ClassHead | BinaryHead)]
+    if not found or found[0].weight is None:
+        return None
+    head, weight = found[0], found[0].weight
+    shards = head.shards or Shards(0, head.classes, head.classes)
+    if len(weight) != shards.high - shards.low:
+        return None
+    column = shards.column(classes.to(weight.device))
+    rows = torch.where((column >= 0).unsqueeze(1), weight[column.clamp_min(0)].float(), 0.0)  # [k,D]
+    rows = rows if head.shards is None else shards.sum(rows)
+    return normalize(rows) if isinstance(head, BinaryHead) or head.unit_classes else rows
 
 
 def kept_whole(loss: Loss) -> list[str]:

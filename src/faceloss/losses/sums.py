@@ -47,7 +47,9 @@ class SumLoss(Loss):
         total = embeddings.new_zeros(())
         statistics: dict[str, Tensor] = {}
         for index, (name, loss) in enumerate(self.terms.items()):
+            assert isinstance(loss, Loss)
             output: LossOutput = loss(embeddings, labels)
+            self.targets = self.targets or loss.targets
             weight = self._weights[name]
             total = total + (output.loss if weight is None else hyperparameters[weight] * output.loss)
             if index == 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
 
-__all__ = ["write_figure", "write_report", "write_table"]
+__all__ = ["write_figure", "write_report", "write_table", "write_tables"]
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -48,18 +48,30 @@ def write_figure(records: Path, path: Path) -> Path:
 
 
 def write_table(runs: Path, name: str) -> Path:
-    """Write the table of results beside the page: ``RUNS/report.csv``, ``.md`` or ``.tex``.
+    """The first of :func:`write_tables`: the table of results."""
+    return write_tables(runs, name)[0]
 
-    ``name`` is that of a format: "csv" (every number, unrounded), "markdown" or "latex" (the one table of the page; the
-    latter with booktabs). Raises BadInput for another format and for records that cannot be used.
+
+def write_tables(runs: Path, name: str) -> list[Path]:
+    """Write the tables beside the page: of results ``RUNS/report.csv``, ``.md`` or ``.tex``, then ``report-why.*``.
+
+    ``name`` is that of a format: "csv" (every number, unrounded), "markdown" or "latex" (as on the page; the latter
+    with booktabs). A section without numbers has no file, and one that is there from before goes. Raises BadInput for
+    another format and for records that cannot be used.
     """
     from faceloss.errors import unknown
-    from faceloss.report.export import FORMATS
+    from faceloss.report.export import FORMATS, SECTIONS
     from faceloss.report.records import read_records
 
     if name not in FORMATS:
         raise BadInput(unknown("format", name, FORMATS))
     suffix, table = FORMATS[name]
-    path = runs / f"report.{suffix}"
-    write_atomically(path, table(read_records(runs)).encode("utf-8"))
-    return path
+    records = read_records(runs)
+    written = {runs / f"report.{suffix}": table(records)}
+    written |= {runs / f"report-{section}.{suffix}": make(records, name) for section, make in SECTIONS.items()}
+    for path, text in written.items():
+        if text:
+            write_atomically(path, text.encode("utf-8"))
+        else:
+            path.unlink(missing_ok=True)
+    return [path for path, text in written.items() if text]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 
-from faceloss.report import answer, groups, searched, tables
+from faceloss.report import answer, groups, searched, tables, why
 from faceloss.report.kinds import Cell
 from faceloss.report.records import Records
 from faceloss.report.words import digits, interval, number, place, signed
@@ -73,7 +73,7 @@ def _markdown(title: str, rows: Rows) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "×": r"$\times$", "\u2212": "$-$", "[": "{[}", "]": "{]}",
+    "±": r"$\pm$", "×": r"$\times$", "\u2212": "$-$", "–": "--", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
@@ -146,6 +146,19 @@ def _group_rows(records: Records, found: groups.Place, label: str) -> Iterator[l
         yield [*head, *numbers, *gap, *images, group, other]
 
 
+def why_table(records: Records, name: str) -> str:
+    """The tables of the section "Why" in the format ``name``; "" where there is none."""
+    rows = why.grid(records, raw=name == "csv")
+    if not rows or name == "markdown":
+        return _markdown("", rows) if rows else ""
+    if name == "latex":
+        return _tabular("", rows, words=1)
+    out = StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+SECTIONS: dict[str, Callable[[Records, str], str]] = {"why": why_table}  # end of the file's name
 FORMATS: dict[str, tuple[str, Callable[[Records], str]]] = {  # suffix of the file, and what is in it
     "csv": ("csv", comma_separated),
     "markdown": ("md", markdown),

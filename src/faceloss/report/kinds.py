@@ -85,6 +85,10 @@ class Epoch:
     target_angle: Number = None
     cross_entropy: Number = None
     val_eer: Number = None
+    target_angles: tuple[int, ...] = ()  # training samples in each bin of 0 to 180 degrees
+    target_weights: tuple[Number, ...] = ()  # mean gradient weight in each bin; of the last epoch
+    hardest_tenth: Number = None  # share of the gradient weight
+    easiest_half: Number = None
 
 
 @dataclass(frozen=True)
@@ -312,3 +316,49 @@ class Search:
     def __post_init__(self) -> None:
         if not 0 <= self.chosen < len(self.candidates):
             raise ValueError(f"chosen is {self.chosen}, one of {len(self.candidates)} candidates counted from 0")
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What a loss does at each angle, of itself: one number for each bin of 0 to 180 degrees."""
+
+    label: str
+    seed: int
+    weight: tuple[Number, ...]
+    scale: Number = None
+    p: tuple[float, ...] = ()
+    h: tuple[Number, ...] = ()  # of a loss that is searched for, at each p
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Neural collapse of the embeddings of a test, or of a sample of the training faces."""
+
+    label: str
+    seed: int
+    role: Literal["train", "test"]
+    test: str
+    nc1: Number = None
+    nc2_norms: Number = None
+    nc2_angles: Number = None
+    nc3: Number = None
+    nc4: Number = None
+    effective_rank: Number = None
+    others_angles: tuple[int, ...] = ()  # images by their angle to the identity's other images
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A number about the norms of embeddings: a rank correlation or an FNMR; of a summary over all seeds."""
+
+    label: str
+    test: str
+    metric: str
+    status: Literal["measured", "not measurable"]
+    seed: int | None = None
+    value: Number = None
+    low: Number = None
+    high: Number = None
+    spread: Number = None
+    at: Number = None
+    note: str = ""

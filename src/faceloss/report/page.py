@@ -16,6 +16,7 @@ from faceloss.report import (
     search_section,
     searched,
     tables,
+    why,
 )
 from faceloss.report.markup import Child, Safe, tag
 from faceloss.report.records import Records
@@ -30,6 +31,7 @@ SECTIONS = {
     "identification": "Identification",
     "search": "Search",
     "robustness": "Robustness",
+    "why": "Why",
     "results": "All results",
     "groups": "Groups",
     "failures": "Failures",
@@ -48,6 +50,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
         "identification": identification.section(records),
         "search": search_section.section(records, progress),
         "robustness": robustness.section(records),
+        "why": why.section(records, progress),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
         "groups": groups.section(records),
         "failures": [*failures.failures(records), *hardest.section(records)],

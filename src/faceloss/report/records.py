@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from faceloss.errors import BadInput
 from faceloss.report.kinds import (
     Cell,
+    Collapse,
     Cost,
     Curve,
     Data,
@@ -26,8 +27,10 @@ from faceloss.report.kinds import (
     Group,
     GroupDifference,
     Key,
+    Norm,
     OpenSet,
     Picture,
+    Ruler,
     Run,
     Search,
     Study,
@@ -55,6 +58,9 @@ class Records:
     pictures: dict[tuple[str, str], Picture]  # by test and file; those that may be shown
     robustness: tuple[Cell, ...]  # summaries under corruptions
     robust_differences: tuple[Difference, ...]
+    rulers: dict[tuple[str, int], Ruler]
+    collapses: dict[tuple[str, int, str, str], Collapse]  # by label, seed, role, test
+    norms: dict[tuple[str, str, str], Norm]  # summaries, by label, test, metric
     costs: dict[tuple[str, int], Cost]
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
@@ -118,6 +124,10 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "robustness": TypeAdapter(Cell),
     "robustness summary": TypeAdapter(Cell),
     "robustness difference": TypeAdapter(Difference),
+    "ruler": TypeAdapter(Ruler),
+    "collapse": TypeAdapter(Collapse),
+    "norm": TypeAdapter(Norm),
+    "norm summary": TypeAdapter(Norm),
 }
 COST = TypeAdapter(Cost)
 PICTURE = TypeAdapter(Picture)
@@ -224,6 +234,9 @@ def read_records(runs: Path, *, show_faces: bool = False) -> Records:
         pictures={(picture.test, picture.file): picture for picture in pictures},
         robustness=tuple(rows["robustness summary"]),
         robust_differences=tuple(rows["robustness difference"]),
+        rulers={(row.label, row.seed): row for row in rows["ruler"]},
+        collapses={(row.label, row.seed, row.role, row.test): row for row in rows["collapse"]},
+        norms={(row.label, row.test, row.metric): row for row in rows["norm summary"]},
         costs={(cost.label, cost.seed): cost for cost in spent},
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),

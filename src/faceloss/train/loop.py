@@ -16,6 +16,7 @@ from faceloss.data.keys import key
 from faceloss.losses.outside import in_words
 from faceloss.search.courses import Course, constant
 from faceloss.threads import data_threads
+from faceloss.train import census
 from faceloss.train.prefetch import ahead
 from faceloss.train.ranks import ONE, Ranks, is_lost
 from faceloss.train.schedule import learning_rate
@@ -172,6 +173,8 @@ def train(
                     if math.isfinite(value):  # a batch without tuples has no active share
                         total_so_far, images_so_far = state.totals.get(name, (0.0, 0))
                         state.totals[name] = (total_so_far + value * len(index), images_so_far + len(index))
+                if state.loss.targets is not None:
+                    census.count(state.census, state.loss.targets)
                 state.step += 1
                 state.batch += 1
                 state.images_seen += len(index)
@@ -193,8 +196,9 @@ def train(
         means = {name: value / count for name, (value, count) in state.totals.items()}
         rate = learning_rate(recipe, state.step - 1, len(batches))
         observed = ranks.alone(lambda: observe(state))
-        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **observed})
-        state.totals, state.batch, state.epoch = {}, 0, epoch + 1
+        counted = census.facts(state.census, weights=epoch + 1 == recipe.epochs)
+        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **counted, **observed})
+        state.totals, state.census, state.batch, state.epoch = {}, census.empty(), 0, epoch + 1
         save(state)
         saved = time.monotonic()
 

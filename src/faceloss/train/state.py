@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from faceloss.losses.core import Loss
 from faceloss.losses.shards import Shards
 from faceloss.losses.spread import class_parameters
 from faceloss.train import rows
+from faceloss.train.census import Census, empty
 from faceloss.train.settings import Recipe
 
 
@@ -26,7 +28,8 @@ class State:
     step: int = 0  # optimizer steps taken
     images_seen: int = 0
     totals: dict[str, tuple[float, int]] = field(default_factory=dict)  # of this epoch: sum over images, images
-    history: list[dict[str, float]] = field(default_factory=list)  # one entry a finished epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry a finished epoch
+    census: Census = field(default_factory=empty)  # of this epoch's samples
     seconds: float = 0.0  # wall clock spent training, over all resumes
     cpu_seconds: float = 0.0
 
@@ -65,7 +68,7 @@ class State:
     def facts(self) -> dict[str, Any]:
         """The counters and logs, as JSON."""
         names = ("epoch", "batch", "step", "images_seen", "totals", "history", "seconds", "cpu_seconds")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "census": self.census.tolist()}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Continue from what :meth:`tensors` and :meth:`facts` gave; the state must have been built alike."""
@@ -85,6 +88,7 @@ class State:
         for name, value in facts.items():
             setattr(self, name, value)
         self.totals = {name: (value, count) for name, (value, count) in facts["totals"].items()}
+        self.census = np.array(facts.get("census", empty()))
 
 
 def resolve_device(name: str) -> torch.device:
