@@ -20,6 +20,14 @@ import click
 )
 @click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list in --data refers to.")
 @click.option(
+    "--lists",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A list of IJB as it comes (may be repeated): gallery, probe and match CSVs, or *_tid_mid.txt and "
+    "*_pair_label.txt; EMBEDDINGS holds a row for each face, in their order.",
+)
+@click.option(
     "--scores-out",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -32,6 +40,7 @@ def evaluate(
     name: str | None,
     data: str | None,
     images: Path | None,
+    lists: tuple[Path, ...],
     scores_out: Path | None,
     fars: tuple[float, ...],
     as_json: bool,
@@ -64,7 +73,9 @@ def evaluate(
     from faceloss.threads import cores
 
     progress = Progress()
-    protocol = load_protocol(name) if name else None
+    protocol = load_protocol(name or "ijb") if name or lists else None
+    if lists and protocol is not None and (protocol.kind != "templates" or _is_model(given)):
+        raise BadInput("--lists are those of IJB: for a file of embeddings, one row a face, and --protocol ijb.")
     if scores_out is not None and scores_out.suffix.lower() not in (".csv", ".npz"):
         raise BadInput(f"--scores-out {scores_out}: scores are written as .csv or .npz.")
     if str(given) != "builtin" and _is_model(given):
@@ -78,6 +89,13 @@ def evaluate(
         if data is not None or images is not None:
             raise BadInput(f"--data and --images belong to a trained network; {given} is none.")
         held = read_input(given, protocol)
+        if lists and not held.scores:
+            from faceloss.evaluate.ijb import with_lists
+
+            arrays, note = with_lists(held.arrays, lists)
+            held = held._replace(arrays=arrays)
+            if note:
+                progress.say(f"note: {note}.")
         test, what = held.digests(protocol)
     if "embeddings" in held.arrays and (sentence := repeated(held.arrays["embeddings"], held.arrays.get("identities"))):
         progress.say(f"note: {sentence}")

@@ -1,7 +1,7 @@
 """One cell: a value, how sure it is, what it rests on; and what embeddings and identities must be to be judged."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,6 +63,18 @@ def unit(embeddings: ArrayLike, what: str = "embeddings") -> Unit:
     e /= largest[:, None]  # so that the norm neither overflows nor underflows
     e /= np.linalg.norm(e, axis=1, keepdims=True)
     return e
+
+
+def pair_cosines(e: NDArray[Any], first: Ints, second: Ints) -> Floats:
+    """[M] float64 inner products of the rows ``first`` and ``second`` [M] of ``e`` [N,D]; some at a time, so that the
+    15.7 million pairs of IJB-C take 64 MiB beside their scores."""
+    found = np.empty(len(first))
+    step = max(1, 2**22 // e.shape[1])
+    for start in range(0, len(first), step):
+        part = slice(start, start + step)
+        a, b = (e[rows[part]].astype(np.float64) for rows in (first, second))
+        found[part] = np.einsum("md,md->m", a, b)
+    return found
 
 
 def codes(identities: ArrayLike, n: int, what: str = "identities") -> tuple[Ints, int]:

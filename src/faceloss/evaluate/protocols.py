@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from faceloss.errors import BadInput
 from faceloss.evaluate import linear, scale
-from faceloss.evaluate.cells import MEASURED, Judged, Measured, Progress, Unit, cell, codes, missing, unit
+from faceloss.evaluate.cells import MEASURED, Judged, Measured, Progress, Unit, cell, codes, missing, pair_cosines, unit
 from faceloss.evaluate.metrics import (
     EXPECTED_ERRORS,
     FAR_GRID,
@@ -131,7 +131,7 @@ def judge_pairs(
     if identities is not None:
         code, _ = codes(identities, len(e))
         one, two = code[a], code[b]
-    return judge_scores(np.einsum("md,md->m", e[a].astype(np.float64), e[b].astype(np.float64)), flags, one, two, fold)
+    return judge_scores(pair_cosines(e, a, b), flags, one, two, fold)
 
 
 def judge_scores(
