@@ -102,8 +102,8 @@ def evaluate(
     outcome = judge_input(held, protocol, progress, fars=fars or None, workers=cores())
     progress.clear()
     if scores_out is not None:
-        lists = protocol.lists if protocol else {}
-        _write_scores(held._replace(arrays={**held.arrays, **lists}), scores_out)
+        more = protocol.lists if protocol else {}
+        _write_scores(held._replace(arrays={**held.arrays, **more}), scores_out)
     for line in _lines(outcome, as_json):
         click.echo(line)
     for note in dict.fromkeys(row.note for row in outcome.rows if row.value is not None and row.note and not as_json):

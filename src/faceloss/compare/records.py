@@ -14,6 +14,7 @@ import numpy as np
 from faceloss.compare.group_records import group_rows
 from faceloss.compare.ranking import ranking_rows
 from faceloss.compare.study import BASELINE, Study
+from faceloss.compare.targets import target, target_record, with_target
 from faceloss.errors import CouldNotFinish
 from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
 from faceloss.files import write_atomically
@@ -47,6 +48,7 @@ def assemble(out: Path) -> Path:
     plan = json.loads((out / "plan.json").read_text())
     rows: list[Record] = [_study_record(study, plan), *plan["data"]]
     costs: list[Record] = []
+    ended: list[list[Record]] = []
     results: dict[tuple[str, int], dict[Cell, Record]] = {}
     vectors: dict[tuple[str, int], dict[str, Any]] = {}
     states: dict[tuple[str, int], str] = {}
@@ -65,10 +67,15 @@ def assemble(out: Path) -> Path:
                 f"{folder} is damaged ({error}); delete that folder and continue with: faceloss resume {out}"
             ) from error
         rows += records
+        ended.append(records)
         key = (run["label"], run["seed"])
         states[key] = next(record["status"] for record in records if record["kind"] == "run")
         results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
         groups[key] = [record for record in records if record["kind"] == "group"]
+    aim = None if study.single else target(ended, BASELINE)
+    reached = [None if aim is None else target_record(records, aim) for records in ended]
+    rows += [row for row in reached if row is not None]
+    costs = [with_target(cost, row) for cost, row in zip(costs, reached, strict=True)]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
     summaries = _summaries(labels, losses, results, vectors)

@@ -11,8 +11,8 @@ Two sets of files are about. A file is known by its columns, and, where it has a
 (Klare et al., CVPR 2015; Whitelam et al., CVPRW 2017; Maze et al., ICB 2018. The columns are those that two readers
 of these files take: bob.db.ijbc, and insightface ``recognition/_evaluation_/ijb/ijb_11.py`` and ``ijb_1n.py``.)
 
-The rows of the embeddings are the lines of the face list of InsightFace where it is given; the CSVs then only say who is
-on a template and whether it is of a gallery. Otherwise they are the lines of the CSVs, in the order of the files.
+The rows of the embeddings are the lines of the face list of InsightFace where it is given; the CSVs then only say who
+is on a template and whether it is of a gallery. Otherwise they are the lines of the CSVs, in the order of the files.
 """
 
 import csv
@@ -78,9 +78,9 @@ def read_lists(paths: Sequence[str | Path]) -> Lists:
         else:
             raise BadInput(f"{path} is no list of IJB that is known ({len(fields)} columns, '{first[:60]}'): {KNOWN}.")
     if len(faces) > 1 or len(pairs) > 1:
-        raise BadInput(f"{max(len(faces), len(pairs))} lists of one kind were given; give one list of faces, one of pairs.")
+        raise BadInput(f"There are {len(faces)} lists of faces and {len(pairs)} of pairs; give one of each at most.")
     if not faces and not heads:
-        raise BadInput("The lists tell of no face; add the gallery and probe CSVs, or the list of name, template, medium.")
+        raise BadInput("The lists tell of no face; add the CSVs, or the list of name, template id and media id.")
     arrays = _joined(faces[0], heads) if faces else _stacked(heads)
     if pairs:
         arrays["comparisons"] = pairs[0]
@@ -125,7 +125,7 @@ def _table(path: Path, text: str, columns: Sequence[int]) -> NDArray[np.int64]:
     try:
         return np.loadtxt(io.StringIO(text), np.int64, delimiter=mark, usecols=columns, ndmin=2, comments=None)
     except ValueError as reason:
-        raise BadInput(f"{path} cannot be read as a list with {len(columns)} whole numbers a line ({reason}).") from None
+        raise BadInput(f"{path} cannot be read: {len(columns)} whole numbers a line are wanted ({reason}).") from None
 
 
 def _csv(path: Path, text: str) -> _Faces:
@@ -135,7 +135,7 @@ def _csv(path: Path, text: str) -> _Faces:
     named = next((name for name in NAMES if name in head), None)
     medium = next((name for name in MEDIA if name in head), named)
     if "SUBJECT_ID" not in head or medium is None:
-        raise BadInput(f"{path} has the columns {', '.join(head[:4])}, ...; it needs TEMPLATE_ID, SUBJECT_ID, FILENAME.")
+        raise BadInput(f"{path} has the columns {', '.join(head[:4])}; it needs TEMPLATE_ID, SUBJECT_ID, FILENAME.")
     own = {name: head.index(name) for name in ("TEMPLATE_ID", "SUBJECT_ID", medium)}
     found = []
     for number, line in enumerate(lines[1:], start=2):
@@ -181,7 +181,9 @@ def _joined(faces: _Faces, heads: Sequence[_Faces]) -> dict[str, Array]:
     for own, others, who in ((faces.templates, ids, "CSVs"), (ids, faces.templates, "list of faces")):
         absent = np.setdiff1d(own, others)
         if absent.size:
-            raise BadInput(f"{absent.size:,} templates are not in the {who} (first: {absent[0]}); give lists that agree.")
+            raise BadInput(
+                f"{absent.size:,} templates (first: {absent[0]}) are not in the {who}; give lists that agree."
+            )
     place = first[np.searchsorted(ids, faces.templates)]
     return arrays | {"identities": told["identities"][place]} | _roles(roles[place])
 

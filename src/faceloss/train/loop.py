@@ -193,7 +193,9 @@ def train(
         means = {name: value / count for name, (value, count) in state.totals.items()}
         rate = learning_rate(recipe, state.step - 1, len(batches))
         observed = ranks.alone(lambda: observe(state))
-        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **observed})
+        seen = {"images_seen": state.images_seen}
+        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **seen, **means, **observed})
+        state.clock.append(state.seconds)
         state.totals, state.batch, state.epoch = {}, 0, epoch + 1
         save(state)
         saved = time.monotonic()
