@@ -39,7 +39,7 @@ def page(folder) -> str:
 
 def section(page: str) -> str:
     start = page.index('<section id="search"')
-    return page[start : page.index('<section id="results"')]
+    return page[start : page.index('<section id="cost"')]
 
 
 def section_alone(folder: Path) -> str:

@@ -70,6 +70,20 @@ class Run:
     images_seen: int | None = None  # by the model that is judged
     images_tried: int | None = None  # by all candidates of a search; absent where nothing was searched
     remarks: tuple[str, ...] = ()  # on what cannot work as meant
+    flops_per_image: int | None = None  # forward pass of the network
+    flops_net_step: int | None = None  # a training step: network, and
+    flops_head_step: int | None = None  # loss
+    batch: int | None = None  # images of such a step
+
+    @property
+    def flops(self) -> float | None:
+        """Of the whole training, with all candidates of a search; None where they were not counted."""
+        images = self.images_seen if self.images_tried is None else self.images_tried
+        parts = (self.flops_net_step, self.flops_head_step, self.batch, images)
+        if None in parts:
+            return None
+        net, head, batch, seen = (float(part or 0) for part in parts)
+        return (net + head) / batch * seen if batch else None
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,8 @@ class Epoch:
     target_angle: Number = None
     cross_entropy: Number = None
     val_eer: Number = None
+    val_auc: Number = None
+    images_seen: int | None = None
 
 
 @dataclass(frozen=True)
@@ -153,14 +169,42 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Target:
+    """When a run came to the validation target that all losses of the study share."""
+
+    label: str
+    seed: int
+    target: float
+    status: Literal["reached", "not reached"]
+    metric: str = ""
+    epoch: int | None = None
+    images: int | None = None  # of the model that went on
+    images_tried: int | None = None  # of all candidates of a search
+
+
+@dataclass(frozen=True)
 class Cost:
     label: str
     seed: int
     seconds: Number = None
     cpu_seconds: Number = None
     search_seconds: Number = None  # of all candidates of a search
+    seconds_to_target: Number = None
+    search_seconds_to_target: Number = None
     images_per_second: Number = None
     peak_memory_mib: Number = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long one call takes on one machine, warm; 50 of 100 calls took at most ``p50_ms``, 95 at most ``p95_ms``."""
+
+    what: Literal["detect", "embed", "match"]
+    about: str  # a picture of 640 x 480; a batch of 64; a gallery of 100,000
+    calls: int
+    p50_ms: float
+    p95_ms: float
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +234,7 @@ class Search:
     epoch: int  # from 1
     chosen: int
     candidates: tuple[Candidate, ...]
+    images: int | None = None  # of all candidates
     policy: Drawn = field(default_factory=Drawn)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,20 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from faceloss.errors import BadInput
-from faceloss.report.kinds import Cell, Cost, Curve, Data, Difference, Epoch, Key, Run, Search, Study
+from faceloss.report.kinds import (
+    Cell,
+    Cost,
+    Curve,
+    Data,
+    Difference,
+    Epoch,
+    Key,
+    Latency,
+    Run,
+    Search,
+    Study,
+    Target,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,9 @@ class Records:
     differences: dict[tuple[str, Key], Difference]
     curves: tuple[Curve, ...]
     searches: dict[tuple[str, int], list[Search]]  # the epochs of a run, in order
+    targets: dict[tuple[str, int], Target]
     costs: dict[tuple[str, int], Cost]
+    latencies: tuple[Latency, ...]  # of the network, measured afterwards
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
 
@@ -87,8 +102,9 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "difference": TypeAdapter(Difference),
     "curve": TypeAdapter(Curve),
     "search": TypeAdapter(Search),
+    "target": TypeAdapter(Target),
 }
-COST = TypeAdapter(Cost)
+COST, LATENCY = TypeAdapter(Cost), TypeAdapter(Latency)
 
 # Characters that no page may hold, and those that turn the reading direction of what follows.
 _UNPRINTABLE = re.compile(
@@ -150,7 +166,7 @@ def _content(path: Path) -> bytes:
 
 
 def read_records(runs: Path) -> Records:
-    """Read ``RUNS/records.jsonl`` and, where it exists, ``RUNS/costs.jsonl``.
+    """Read ``RUNS/records.jsonl`` and, where they exist, ``RUNS/costs.jsonl`` and ``RUNS/latency.jsonl``.
 
     Raises BadInput with file and line number for a line that cannot be used, and for a file without any record.
     """
@@ -171,10 +187,6 @@ def read_records(runs: Path) -> Records:
             settings = {key: value for key, value in record.items() if key != "kind"}
     if not any(rows.values()):
         raise BadInput(f"{path} holds no records; run `faceloss compare` into this folder first.")
-    costs = runs / "costs.jsonl"
-    spent = [
-        _read(where, COST.validate_python, r) for where, r in _lines(costs, _content(costs) if costs.exists() else b"")
-    ]
     return Records(
         study=rows["study"][-1] if rows["study"] else Study(),
         settings=settings,
@@ -186,10 +198,18 @@ def read_records(runs: Path) -> Records:
         differences={(row.label, row.key): row for row in rows["difference"]},
         curves=tuple(rows["curve"]),
         searches=_searches(rows["search"]),
-        costs={(cost.label, cost.seed): cost for cost in spent},
+        targets={(row.label, row.seed): row for row in rows["target"]},
+        costs={(cost.label, cost.seed): cost for cost in _beside(runs / "costs.jsonl", COST)},
+        latencies=tuple(_beside(runs / "latency.jsonl", LATENCY)),
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _beside(path: Path, kind: TypeAdapter[Any]) -> list[Any]:
+    """The rows of a file that may be absent."""
+    content = _content(path) if path.exists() else b""
+    return [_read(where, kind.validate_python, row) for where, row in _lines(path, content)]
 
 
 def _searches(rows: list[Search]) -> dict[tuple[str, int], list[Search]]:
