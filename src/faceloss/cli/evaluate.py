@@ -34,6 +34,9 @@ import click
     help="Also write the scores of the pair list: .csv, .npz.",
 )
 @click.option("--far", "fars", type=float, multiple=True, help="Only TAR at this FAR (and ranks): fast on large sets.")
+@click.option(
+    "--latency", is_flag=True, help="Of a trained network: how long detecting, embedding, matching take here."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one measured number each.")
 def evaluate(
     given: Path,
@@ -43,6 +46,7 @@ def evaluate(
     lists: tuple[Path, ...],
     scores_out: Path | None,
     fars: tuple[float, ...],
+    latency: bool,
     as_json: bool,
 ) -> None:
     """Judge what EMBEDDINGS holds:
@@ -78,6 +82,10 @@ def evaluate(
         raise BadInput("--lists are those of IJB: for a file of embeddings, one row a face, and --protocol ijb.")
     if scores_out is not None and scores_out.suffix.lower() not in (".csv", ".npz"):
         raise BadInput(f"--scores-out {scores_out}: scores are written as .csv or .npz.")
+    if latency:
+        _latency(given, as_json, progress)
+        if data is None:
+            return
     if str(given) != "builtin" and _is_model(given):
         if data is None:
             raise BadInput(f"{given} is a trained network; say which faces it should be judged on: --data.")
@@ -114,6 +122,17 @@ def evaluate(
             click.echo(json.dumps({"kind": "looks", "test": test, **looks._asdict(), "luck": looks.luck}))
         else:
             progress.say(looks.sentence("this test"))
+
+
+def _latency(given: Path, as_json: bool, progress: Any) -> None:
+    """Lines on how long one call takes."""
+    from faceloss.compare.latency import measure
+    from faceloss.compare.model import load_model
+
+    for row in measure(load_model(given), progress):
+        progress.clear()
+        line = f"{row['what']:<7} {row['about']:<62} p50 {row['p50_ms']:.2f} ms  p95 {row['p95_ms']:.2f} ms"
+        click.echo(json.dumps(row) if as_json else f"{line}  ({row['calls']} calls; {row['machine']})")
 
 
 def _is_model(path: Path) -> bool:
