@@ -33,6 +33,11 @@ import click
     metavar="FILE",
     help="Also write the scores of the pair list: .csv, .npz.",
 )
+@click.option(
+    "--index",
+    type=click.Choice(["ivf", "hnsw"]),
+    help="Leave-one-out ranks through this approximate index of faiss, and what it misses (recall@1 of a sample).",
+)
 @click.option("--far", "fars", type=float, multiple=True, help="Only TAR at this FAR (and ranks): fast on large sets.")
 @click.option(
     "--latency", is_flag=True, help="Of a trained network: how long detecting, embedding, matching take here."
@@ -46,6 +51,7 @@ def evaluate(
     lists: tuple[Path, ...],
     scores_out: Path | None,
     fars: tuple[float, ...],
+    index: str | None,
     latency: bool,
     as_json: bool,
 ) -> None:
@@ -107,7 +113,10 @@ def evaluate(
         test, what = held.digests(protocol)
     if "embeddings" in held.arrays and (sentence := repeated(held.arrays["embeddings"], held.arrays.get("identities"))):
         progress.say(f"note: {sentence}")
-    outcome = judge_input(held, protocol, progress, fars=fars or None, workers=cores())
+    if index is not None:
+        outcome = _through(index, held, protocol, progress)
+    else:
+        outcome = judge_input(held, protocol, progress, fars=fars or None, workers=cores())
     progress.clear()
     if scores_out is not None:
         more = protocol.lists if protocol else {}
@@ -133,6 +142,21 @@ def _latency(given: Path, as_json: bool, progress: Any) -> None:
         progress.clear()
         line = f"{row['what']:<7} {row['about']:<62} p50 {row['p50_ms']:.2f} ms  p95 {row['p95_ms']:.2f} ms"
         click.echo(json.dumps(row) if as_json else f"{line}  ({row['calls']} calls; {row['machine']})")
+
+
+def _through(index: str, held: Any, protocol: Any, progress: Any) -> Any:
+    """What an approximate index finds and misses."""
+    from faceloss.errors import BadInput
+    from faceloss.evaluate.index import judge_index
+    from faceloss.evaluate.protocol import Outcome
+
+    if protocol is not None and protocol.kind != "rank":
+        raise BadInput(f"--index searches for ranks; {protocol.name} is another protocol: --protocol rank, or none.")
+    if "identities" not in held.arrays:
+        raise BadInput("--index needs embeddings with identities.")
+    found = judge_index(held.arrays["embeddings"], held.arrays["identities"], index, progress=progress)
+    progress.say(f"{found.said}.")
+    return Outcome(found.judged.rows)
 
 
 def _is_model(path: Path) -> bool:
