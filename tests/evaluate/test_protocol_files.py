@@ -142,6 +142,11 @@ def spoil(arrays, what):
         arrays["embeddings"] = e[:-1]
     elif what == "identities":
         arrays["identities"] = arrays["identities"][:-1]
+    elif what == "nameless":
+        arrays["identities"] = np.char.mod("p%d", arrays["identities"])
+        arrays["identities"][5] = ""
+    elif what == "fractions":
+        arrays["identities"] = arrays["identities"] / 2
     return arrays
 
 
@@ -153,6 +158,8 @@ SENTENCES = {
     "text": "give a row of numbers",
     "short": "give one|images are 0 to|give|identities were given",
     "identities": "have shape|give one|identities were given",
+    "nameless": "1 of .* are empty; name the person|has several identities",
+    "fractions": "a name or a whole number",
 }
 
 

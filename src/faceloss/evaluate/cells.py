@@ -77,11 +77,17 @@ def pair_cosines(e: NDArray[Any], first: Ints, second: Ints) -> Floats:
     return found
 
 
-def codes(identities: ArrayLike, n: int, what: str = "identities") -> tuple[Ints, int]:
-    """Identities (strings or integers) as 0..S-1 in sorted order."""
+def codes(identities: ArrayLike, n: int, what: str = "identities", *, nameless: bool = False) -> tuple[Ints, int]:
+    """Identities (strings or integers) as 0..S-1 in sorted order; an empty name is refused unless ``nameless``."""
     names = np.asarray(identities)
     if names.shape != (n,) or names.dtype.kind not in "iuUS":
-        raise BadInput(f"The {what} have shape {names.shape} and type {names.dtype}; give one for each of {n} images.")
+        raise BadInput(
+            f"The {what} have shape {names.shape} and type {names.dtype}; give one for each of {n} images, a name or a "
+            "whole number."
+        )
+    empty = 0 if nameless or names.dtype.kind in "iu" else int(np.count_nonzero(np.char.str_len(names) == 0))
+    if empty:
+        raise BadInput(f"{empty} of {n} {what} are empty; name the person on every image, or leave the images out.")
     found, code = np.unique(names, return_inverse=True)
     return code.astype(np.int64), len(found)
 

@@ -196,11 +196,6 @@ def judge_scores(
 
 def _labelled(embeddings: ArrayLike, identities: ArrayLike) -> tuple[Unit, Ints, int]:
     e = unit(embeddings)
-    names = np.asarray(identities)
-    if names.dtype.kind in "US" and (unnamed := int(np.count_nonzero(np.char.str_len(names) == 0))):
-        raise BadInput(
-            f"{unnamed} of {len(e)} identities are empty; name the person on every image, or leave the images out."
-        )
     code, subjects = codes(identities, len(e))
     if subjects < 2:
         raise BadInput(

@@ -37,7 +37,7 @@ def pool(embeddings: ArrayLike, templates: ArrayLike, media: ArrayLike | None = 
     e = unit(embeddings)
     code, count = codes(templates, len(e), "templates")
     ids, first = np.unique(np.asarray(templates), return_index=True)
-    medium = np.arange(len(e)) if media is None else codes(media, len(e), "media")[0]
+    medium = np.arange(len(e)) if media is None else codes(media, len(e), "media", nameless=True)[0]
     _, place = np.unique(code * (int(medium.max()) + 1) + medium, return_inverse=True)  # of (template, medium)
     sizes = np.bincount(place)
     pooled = np.zeros((count, e.shape[1]), dtype=np.float64)
