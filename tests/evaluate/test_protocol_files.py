@@ -9,6 +9,7 @@ from faceloss.errors import BadInput
 from faceloss.evaluate import judge_distractors, judge_open_set, judge_templates, pool
 from faceloss.evaluate.file import judge_input, read_input, repeated
 from faceloss.evaluate.protocol import judge_protocol, load_protocol, names
+from faceloss.evaluate.templates import linked
 from faceloss.evaluate.twins import faces, twin
 
 
@@ -141,6 +142,11 @@ def spoil(arrays, what):
         arrays["embeddings"] = e[:-1]
     elif what == "identities":
         arrays["identities"] = arrays["identities"][:-1]
+    elif what == "nameless":
+        arrays["identities"] = np.char.mod("p%d", arrays["identities"])
+        arrays["identities"][5] = ""
+    elif what == "fractions":
+        arrays["identities"] = arrays["identities"] / 2
     return arrays
 
 
@@ -152,6 +158,8 @@ SENTENCES = {
     "text": "give a row of numbers",
     "short": "give one|images are 0 to|give|identities were given",
     "identities": "have shape|give one|identities were given",
+    "nameless": "1 of .* are empty; name the person|has several identities",
+    "fractions": "a name or a whole number",
 }
 
 
@@ -219,12 +227,23 @@ def test_templates_that_cannot_be_meant():
             judge_templates(*arguments)
 
 
-def test_comparisons_without_identities_say_so():
+def test_comparisons_without_identities_find_them_by_their_marks():
+    """All genuine pairs of the twin are listed, so that the marks tell who is who; the rows say how it is known."""
     arrays = twin("ijb")
-    rows = judge_templates(
-        arrays["embeddings"], None, arrays["templates"], arrays["media"], None, arrays["comparisons"]
-    ).judged.rows
-    assert {"subjects unknown" in r.note for r in rows if r.value is not None} == {True}
+    given = arrays["embeddings"], arrays["templates"], arrays["media"], None, arrays["comparisons"]
+    rows = judge_templates(given[0], None, *given[1:]).judged.rows
+    known = judge_templates(given[0], arrays["identities"], *given[1:]).judged.rows
+    assert {"lead from one to the other" in r.note for r in rows if r.value is not None} == {True}
+    assert [(r.value, r.low, r.high, r.effective) for r in rows] == [
+        pytest.approx((r.value, r.low, r.high, r.effective)) for r in known
+    ]
+    assert sum(r.value is not None for r in rows) == 5
+    assert (linked(7, np.array([5, 2, 3]), np.array([2, 6, 4])) == [0, 1, 2, 3, 3, 2, 2]).all()
+    wrong = arrays["comparisons"].copy()
+    own = np.flatnonzero(wrong[:, 2])
+    wrong[own[:1], 2] = 0  # its two templates are still linked through their third
+    with pytest.raises(BadInput, match="1 pairs are marked same or different against their identities"):
+        judge_templates(given[0], None, *given[1:4], wrong)
 
 
 # Open set and distractors

@@ -17,6 +17,7 @@ from faceloss.evaluate import (
     linear,
     metrics,
     ten_folds,
+    verification,
 )
 
 
@@ -85,6 +86,19 @@ def test_unknown_subjects_are_said_so(pair_list):
     share = row(unknown, "accuracy").value
     assert row(unknown, "accuracy").effective == pytest.approx(900, rel=0.01)
     assert np.sum(row(unknown, "accuracy").influence ** 2) == pytest.approx(share * (1 - share) / 900, rel=0.02)
+
+
+def test_the_det_curve_is_the_same_in_parts(pair_list, monkeypatch):
+    """With as many subjects as pairs, counts of all thresholds at once would not fit into memory."""
+    e, labels, *pairs = pair_list
+    whole = judge_pairs(e, *pairs, labels).det
+    subjects = len(np.unique(labels))
+    monkeypatch.setattr(verification, "COUNTED", 5 * subjects)
+    parts = judge_pairs(e, *pairs, labels).det
+    assert whole.far.size % 5 > 0
+    assert whole.far.size > 8
+    for one, other in zip(whole, parts, strict=True):
+        assert (one == other).all()
 
 
 def test_without_folds_there_is_no_accuracy(pair_list):

@@ -6,7 +6,7 @@ import pytest
 from faceloss.errors import BadInput
 from faceloss.evaluate import metrics
 from faceloss.matching import nearest, ranks
-from faceloss.matching.gallery import gallery
+from faceloss.matching.gallery import gallery, quantized
 from faceloss.matching.screen import KINDS
 from faceloss.matching.vectors import unit
 
@@ -82,6 +82,29 @@ def test_the_nearest_are_those_of_all_scores(search, brute, small_blocks, kind_o
     order = np.argsort(-apart, axis=1, kind="stable")[:, :k]
     assert (found.rows == order).all()
     assert (found.scores == np.take_along_axis(apart, order, 1)).all()
+
+
+@pytest.mark.parametrize("k", [1, 7])
+def test_few_probes_find_the_same(search, brute, kind_of_set, k, monkeypatch):
+    """Their products are made in float32, without blocks of 64 probes; the answer is the same."""
+    monkeypatch.setattr(nearest, "WIDE", 100)
+    probes, who, others, whom = search(kind_of_set)
+    few = unit(probes[:5]).numpy()
+    calls: list[int] = []
+    original = nearest.pair_scores
+    monkeypatch.setattr(nearest, "pair_scores", lambda *a: calls.append(len(a[1])) or original(*a))
+    for source in (gallery(others, normalized=True), gallery(3 * others), quantized(others)):
+        scores = brute(few, source.unit(slice(None)).numpy())
+        apart = np.where(who[:5, None] == whom[None], -np.inf, scores)
+        found = nearest.nearest(few, source, k)
+        named = nearest.nearest(few, source, k, probe_labels=who[:5], other_labels=whom)
+        for result, expected in ((found, scores), (named, apart)):
+            order = np.argsort(-expected, axis=1, kind="stable")[:, :k]
+            assert (result.scores == np.take_along_axis(expected, order, 1)).all()
+            assert (result.rows == order).all()
+    assert calls
+    if kind_of_set == "generic":
+        assert max(calls) < 5 * 100 / 2  # few are scored exactly
 
 
 def test_fewer_than_k_are_marked(search):

@@ -86,12 +86,12 @@ def render(save, folder: Path, records, costs=None) -> str:
 def test_page_is_balanced_and_in_order(page, read):
     assert page.startswith("<!doctype html>\n<html lang=")
     assert read.headings == [
-        "Answer", "One table", "Figures", "All results", "Failures", "Data", "How to read this", "Reproduce",
+        "Answer", "One table", "Figures", "Cost", "All results", "Failures", "Data", "How to read this", "Reproduce",
     ]  # fmt: skip
     ids = [value for _, name, value in read.attributes if name == "id"]
     assert len(ids) > 10
     assert len(ids) == len(set(ids))
-    assert read.tags.count("svg") == 6
+    assert read.tags.count("svg") == 7
 
 
 def test_page_asks_no_host_for_anything(page, read):

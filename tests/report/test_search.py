@@ -13,7 +13,7 @@ from matplotlib.patches import PathPatch
 
 from faceloss.errors import BadInput
 from faceloss.report import answer, charts, search_section, searched, trajectories, write_report
-from faceloss.report.kinds import Candidate
+from faceloss.report.kinds_of_training import Candidate
 from faceloss.report.markup import text
 from faceloss.report.records import read_records
 from faceloss.report.svg import COLORS, compact
@@ -39,7 +39,7 @@ def page(folder) -> str:
 
 def section(page: str) -> str:
     start = page.index('<section id="search"')
-    return page[start : page.index('<section id="results"')]
+    return page[start : page.index('<section id="cost"')]
 
 
 def section_alone(folder: Path) -> str:

@@ -20,20 +20,39 @@ import click
 )
 @click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list in --data refers to.")
 @click.option(
+    "--lists",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A list of IJB as it comes (may be repeated): gallery, probe and match CSVs, or *_tid_mid.txt and "
+    "*_pair_label.txt; EMBEDDINGS holds a row for each face, in their order.",
+)
+@click.option(
     "--scores-out",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Also write the scores of the pair list: .csv, .npz.",
 )
+@click.option(
+    "--index",
+    type=click.Choice(["ivf", "hnsw"]),
+    help="Leave-one-out ranks through this approximate index of faiss, and what it misses (recall@1 of a sample).",
+)
 @click.option("--far", "fars", type=float, multiple=True, help="Only TAR at this FAR (and ranks): fast on large sets.")
+@click.option(
+    "--latency", is_flag=True, help="Of a trained network: how long detecting, embedding, matching take here."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON lines, one measured number each.")
 def evaluate(
     given: Path,
     name: str | None,
     data: str | None,
     images: Path | None,
+    lists: tuple[Path, ...],
     scores_out: Path | None,
     fars: tuple[float, ...],
+    index: str | None,
+    latency: bool,
     as_json: bool,
 ) -> None:
     """Judge what EMBEDDINGS holds:
@@ -66,9 +85,15 @@ def evaluate(
     from faceloss.threads import cores
 
     progress = Progress()
-    protocol = load_protocol(name) if name else None
+    protocol = load_protocol(name or "ijb") if name or lists else None
+    if lists and protocol is not None and (protocol.kind != "templates" or _is_model(given)):
+        raise BadInput("--lists are those of IJB: for a file of embeddings, one row a face, and --protocol ijb.")
     if scores_out is not None and scores_out.suffix.lower() not in (".csv", ".npz"):
         raise BadInput(f"--scores-out {scores_out}: scores are written as .csv or .npz.")
+    if latency:
+        _latency(given, as_json, progress)
+        if data is None:
+            return
     if str(given) != "builtin" and _is_model(given):
         if data is None:
             raise BadInput(f"{given} is a trained network; say which faces it should be judged on: --data.")
@@ -81,14 +106,24 @@ def evaluate(
         if data is not None or images is not None:
             raise BadInput(f"--data and --images belong to a trained network; {given} is none.")
         held = read_input(given, protocol)
+        if lists and not held.scores:
+            from faceloss.evaluate.ijb import with_lists
+
+            arrays, note = with_lists(held.arrays, lists)
+            held = held._replace(arrays=arrays)
+            if note:
+                progress.say(f"note: {note}.")
         test, what = held.digests(protocol)
     if "embeddings" in held.arrays and (sentence := repeated(held.arrays["embeddings"], held.arrays.get("identities"))):
         progress.say(f"note: {sentence}")
-    outcome = judge_input(held, protocol, progress, fars=fars or None, workers=cores())
+    if index is not None:
+        outcome = _through(index, held, protocol, progress)
+    else:
+        outcome = judge_input(held, protocol, progress, fars=fars or None, workers=cores())
     progress.clear()
     if scores_out is not None:
-        lists = protocol.lists if protocol else {}
-        _write_scores(held._replace(arrays={**held.arrays, **lists}), scores_out)
+        more = protocol.lists if protocol else {}
+        _write_scores(held._replace(arrays={**held.arrays, **more}), scores_out)
     for line in _lines(outcome, as_json):
         click.echo(line)
     for note in dict.fromkeys(row.note for row in outcome.rows if row.value is not None and row.note and not as_json):
@@ -99,6 +134,32 @@ def evaluate(
             click.echo(json.dumps({"kind": "looks", "test": test, **looks._asdict(), "luck": looks.luck}))
         else:
             progress.say(looks.sentence("this test"))
+
+
+def _latency(given: Path, as_json: bool, progress: Any) -> None:
+    """Lines on how long one call takes."""
+    from faceloss.compare.latency import measure
+    from faceloss.compare.model import load_model
+
+    for row in measure(load_model(given), progress):
+        progress.clear()
+        line = f"{row['what']:<7} {row['about']:<62} p50 {row['p50_ms']:.2f} ms  p95 {row['p95_ms']:.2f} ms"
+        click.echo(json.dumps(row) if as_json else f"{line}  ({row['calls']} calls; {row['machine']})")
+
+
+def _through(index: str, held: Any, protocol: Any, progress: Any) -> Any:
+    """What an approximate index finds and misses."""
+    from faceloss.errors import BadInput
+    from faceloss.evaluate.index import judge_index
+    from faceloss.evaluate.protocol import Outcome
+
+    if protocol is not None and protocol.kind != "rank":
+        raise BadInput(f"--index searches for ranks; {protocol.name} is another protocol: --protocol rank, or none.")
+    if "identities" not in held.arrays:
+        raise BadInput("--index needs embeddings with identities.")
+    found = judge_index(held.arrays["embeddings"], held.arrays["identities"], index, progress=progress)
+    progress.say(f"{found.said}.")
+    return Outcome(found.judged.rows)
 
 
 def _is_model(path: Path) -> bool:

@@ -16,6 +16,7 @@ from faceloss.compare.noise import Noise, words_of
 from faceloss.compare.ranking import ranking_rows
 from faceloss.compare.robustness import about, robustness_rows
 from faceloss.compare.study import BASELINE, Study
+from faceloss.compare.targets import target, target_record, with_target
 from faceloss.compare.why import norm_rows
 from faceloss.errors import CouldNotFinish
 from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
@@ -50,6 +51,7 @@ def assemble(out: Path) -> Path:
     plan = json.loads((out / "plan.json").read_text())
     rows: list[Record] = [_study_record(study, plan), *plan["data"]]
     costs: list[Record] = []
+    ended: list[list[Record]] = []
     results: dict[tuple[str, int], dict[Cell, Record]] = {}
     vectors: dict[tuple[str, int], dict[str, Any]] = {}
     states: dict[tuple[str, int], str] = {}
@@ -70,12 +72,17 @@ def assemble(out: Path) -> Path:
                 f"{folder} is damaged ({error}); delete that folder and continue with: faceloss resume {out}"
             ) from error
         rows += records
+        ended.append(records)
         key = (run["label"], run["seed"])
         states[key] = next(record["status"] for record in records if record["kind"] == "run")
         results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
         groups[key] = [record for record in records if record["kind"] == "group"]
         corrupted[key] = [record for record in records if record["kind"] == "robustness"]
         norms[key] = [record for record in records if record["kind"] == "norm"]
+    aim = None if study.single else target(ended, BASELINE)
+    reached = [None if aim is None else target_record(records, aim) for records in ended]
+    rows += [row for row in reached if row is not None]
+    costs = [with_target(cost, row) for cost, row in zip(costs, reached, strict=True)]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
     losses = {run["label"]: run["loss"] for run in plan["runs"]}
     summaries = _summaries(labels, losses, results, vectors)
@@ -86,8 +93,8 @@ def assemble(out: Path) -> Path:
         rows += _differences(labels, losses, results, vectors, states)
         rows += group_rows(labels, losses, BASELINE, groups, vectors)
         rows += ranking_rows(labels, BASELINE, summaries)
-    ended = {name for (name, _), state in states.items() if state in STOPPED}
-    rows += robustness_rows(labels, losses, baseline, corrupted, vectors, ended)
+    stopped = {name for (name, _), state in states.items() if state in STOPPED}
+    rows += robustness_rows(labels, losses, baseline, corrupted, vectors, stopped)
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_atomically(out / "records.jsonl", lines.encode())
     write_atomically(out / "costs.jsonl", "".join(json.dumps(cost) + "\n" for cost in costs).encode())

@@ -6,6 +6,7 @@ import json
 import resource
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from faceloss import losses, nets
 from faceloss.compare import why
+from faceloss.compare.flops import count
 from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
 from faceloss.compare.robustness import Watch
@@ -245,6 +247,7 @@ def _finish(
             looks += why.of_training(embedder(state, plain), bench.train, vectors)
     if status != "failed":
         looks += why.of_loss(run, state.loss)
+    peak = _peak_memory_mib()  # before the operations are counted, which takes a second network
     record = {
         "kind": "run",
         **who,
@@ -256,6 +259,7 @@ def _finish(
         "remarks": list(row.remarks),
         "epochs_done": state.epoch,
         "images_seen": state.images_seen,
+        **_flops(run, state, recipe),
     }
     log = read(folder)["epochs"]
     if log:
@@ -272,9 +276,10 @@ def _finish(
         **who,
         "seconds": round(state.seconds, 2),
         "cpu_seconds": round(state.cpu_seconds, 2),
-        **({"search_seconds": round(sum(entry["seconds"] for entry in log), 2)} if log else {}),
+        "epoch_seconds": [round(seconds, 2) for seconds in state.clock],  # at the end of each
+        **_search_seconds(log),
         "images_per_second": round(state.images_seen / max(state.seconds, 1e-9), 1),
-        "peak_memory_mib": _peak_memory_mib(),
+        "peak_memory_mib": peak,
         "processes": processes,  # the seconds and the memory are those of process 0
     }
     archive = io.BytesIO()
@@ -286,6 +291,18 @@ def _finish(
     checkpoint.remove(folder, "checkpoint")
     clear(folder)
     return f"{status}: {reason}" if reason else status
+
+
+def _flops(run: Run, state: State, recipe: Recipe) -> dict[str, Any]:
+    found = count(state.net, run.competitor, recipe, state.loss.classes)
+    names = {"image": "flops_per_image", "net_step": "flops_net_step", "head_step": "flops_head_step", "batch": "batch"}
+    return {names[name]: value for name, value in found._asdict().items()}
+
+
+def _search_seconds(log: list[dict[str, Any]]) -> dict[str, Any]:
+    """Seconds of all candidates of a search: in all, and at the end of each epoch."""
+    ends = [round(seconds, 2) for seconds in accumulate(entry["seconds"] for entry in log)]
+    return {"search_seconds": ends[-1], "epoch_search_seconds": ends} if ends else {}
 
 
 def _reset_peak_memory() -> None:

@@ -95,7 +95,7 @@ def judge_distractors(
     known, others = np.flatnonzero(part == "probe"), np.flatnonzero(part == "distractor")
     if not known.size or not others.size:
         raise BadInput(f"{known.size} probes and {others.size} distractors were given; at least one of each is needed.")
-    codes(identities, len(e))
+    codes(identities, len(e), nameless=True)
     code, people = codes(np.asarray(identities)[known], len(known))
     probes = _probes(e[known], code)
     rng = np.random.Generator(np.random.Philox(key=seed))

@@ -41,7 +41,7 @@ def judge_pairs_by_group(
         people = np.asarray(identities)
         if people.shape != names.shape:
             raise BadInput(f"The identities have shape {people.shape}; give one for each of {len(e)} images.")
-        both = np.stack([codes(people, len(e))[0], codes(names, len(e), "groups")[0]])
+        both = np.stack([codes(people, len(e))[0], codes(names, len(e), "groups", nameless=True)[0]])
         if np.unique(both, axis=1).shape[1] > np.unique(both[0]).size:
             raise BadInput("An identity has images in two groups; in this protocol everyone is in one.")
     rows: list[Measured] = []

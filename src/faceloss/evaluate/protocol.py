@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceloss.errors import BadInput, unknown
-from faceloss.evaluate.cells import Judged, Measured, Progress
+from faceloss.evaluate.cells import Judged, Measured, Progress, codes
 from faceloss.evaluate.distractors import judge_distractors
 from faceloss.evaluate.groups import GroupRate, judge_groups
 from faceloss.evaluate.linear import hold_out
@@ -106,12 +106,11 @@ def _rank(arrays: Arrays, progress: Progress | None, workers: int = 1) -> Outcom
 
 def _closed_set(arrays: Arrays, progress: Progress | None, min_images: int = 4, images: int = 2) -> Outcome:
     e, names, roles = arrays["embeddings"], arrays["identities"], arrays.get("roles")
+    code, _ = codes(names, len(e))
     if roles is not None:
         train, held = np.flatnonzero(roles == "gallery"), np.flatnonzero(roles == "probe")
-    elif names.shape == (len(e),):
-        train, held = hold_out(np.unique(names, return_inverse=True)[1], min_images, images)
     else:
-        raise BadInput(f"The identities have shape {names.shape}; give one for each of {len(e)} images.")
+        train, held = hold_out(code, min_images, images)
     if not train.size or not held.size:
         raise BadInput(f"No identity has {min_images} images, so that none can be held out to be named.")
     return Outcome(judge_closed_set(e[train], names[train], e[held], names[held], progress).rows)

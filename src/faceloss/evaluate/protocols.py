@@ -18,7 +18,19 @@ from numpy.typing import ArrayLike
 
 from faceloss.errors import BadInput
 from faceloss.evaluate import linear, scale
-from faceloss.evaluate.cells import MEASURED, Cmc, Judged, Measured, Progress, Unit, cell, codes, missing, unit
+from faceloss.evaluate.cells import (
+    MEASURED,
+    Cmc,
+    Judged,
+    Measured,
+    Progress,
+    Unit,
+    cell,
+    codes,
+    missing,
+    pair_cosines,
+    unit,
+)
 from faceloss.evaluate.metrics import (
     EXPECTED_ERRORS,
     FAR_GRID,
@@ -132,7 +144,7 @@ def judge_pairs(
     if identities is not None:
         code, _ = codes(identities, len(e))
         one, two = code[a], code[b]
-    return judge_scores(np.einsum("md,md->m", e[a].astype(np.float64), e[b].astype(np.float64)), flags, one, two, fold)
+    return judge_scores(pair_cosines(e, a, b), flags, one, two, fold)
 
 
 def judge_scores(
@@ -197,11 +209,6 @@ def judge_scores(
 
 def _labelled(embeddings: ArrayLike, identities: ArrayLike) -> tuple[Unit, Ints, int]:
     e = unit(embeddings)
-    names = np.asarray(identities)
-    if names.dtype.kind in "US" and (unnamed := int(np.count_nonzero(np.char.str_len(names) == 0))):
-        raise BadInput(
-            f"{unnamed} of {len(e)} identities are empty; name the person on every image, or leave the images out."
-        )
     code, subjects = codes(identities, len(e))
     if subjects < 2:
         raise BadInput(

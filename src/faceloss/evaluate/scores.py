@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from faceloss.errors import BadInput, unknown
-from faceloss.evaluate.cells import Judged
+from faceloss.evaluate.cells import Judged, pair_cosines
 from faceloss.evaluate.protocols import judge_scores
 
 COLUMNS = ("label", "score", "first", "second", "fold")
@@ -91,7 +91,7 @@ def scores_of(
     e = np.asarray(embeddings, dtype=np.float64)
     e = e / np.linalg.norm(e, axis=1, keepdims=True)
     a, b = np.asarray(first), np.asarray(second)
-    table: Table = {"label": np.asarray(same).astype(np.int64), "score": np.einsum("md,md->m", e[a], e[b])}
+    table: Table = {"label": np.asarray(same).astype(np.int64), "score": pair_cosines(e, a, b)}
     if identities is not None:
         table |= {"first": np.asarray(identities)[a], "second": np.asarray(identities)[b]}
     return table if fold is None else table | {"fold": np.asarray(fold)}

@@ -19,6 +19,8 @@ from faceloss.evaluate.cells import Judged, Measured, Progress, Unit, codes, uni
 from faceloss.evaluate.openset import FPIRS, OpenSet, OpenSetCurve, judge_open_set
 from faceloss.evaluate.protocols import judge_matrix, judge_pairs
 
+LINKED = "no identities: templates are taken to be of one person where pairs marked so lead from one to the other"
+
 
 class Templates(NamedTuple):
     ids: NDArray[np.generic]  # [T] sorted
@@ -35,7 +37,7 @@ def pool(embeddings: ArrayLike, templates: ArrayLike, media: ArrayLike | None = 
     e = unit(embeddings)
     code, count = codes(templates, len(e), "templates")
     ids, first = np.unique(np.asarray(templates), return_index=True)
-    medium = np.arange(len(e)) if media is None else codes(media, len(e), "media")[0]
+    medium = np.arange(len(e)) if media is None else codes(media, len(e), "media", nameless=True)[0]
     _, place = np.unique(code * (int(medium.max()) + 1) + medium, return_inverse=True)  # of (template, medium)
     sizes = np.bincount(place)
     pooled = np.zeros((count, e.shape[1]), dtype=np.float64)
@@ -75,8 +77,8 @@ def judge_templates(
 
     ``embeddings`` [N,D], ``identities``, ``templates``, ``media``, ``roles`` [N] per image; ``comparisons`` [M,2] of
     template ids, or [M,3] with whether they are of one person (0 or 1). With neither, all pairs of templates are
-    compared. Without ``identities`` only ``comparisons`` [M,3] can be judged, and their intervals count every pair as
-    its own.
+    compared. Without ``identities`` only ``comparisons`` [M,3] can be judged; for their intervals, templates are of one
+    person where pairs marked 1 lead from one to the other.
     """
     found = pool(embeddings, templates, media)
     people = None if identities is None else _of_template(identities, "identities", templates, found)
@@ -115,4 +117,20 @@ def _compare(found: Templates, people: NDArray[np.generic] | None, comparisons: 
         )
     a, b = place[:, 0], place[:, 1]
     same = pairs[:, 2].astype(np.int64) if people is None or pairs.shape[1] == 3 else people[a] == people[b]
-    return judge_pairs(found.embeddings, a, b, same, None, people)
+    if people is not None:
+        return judge_pairs(found.embeddings, a, b, same, None, people)
+    judged = judge_pairs(found.embeddings, a, b, same, None, linked(len(found.ids), a[same == 1], b[same == 1]))
+    rows = (row if row.value is None else row._replace(note=LINKED) for row in judged.rows)
+    return judged._replace(rows=tuple(rows))
+
+
+def linked(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[count] the smallest number that pairs (first, second) lead to from each: one for each connected component."""
+    smallest = np.arange(count)
+    while True:
+        before = smallest.copy()
+        np.minimum.at(smallest, first, smallest[second])
+        np.minimum.at(smallest, second, smallest[first])
+        smallest = smallest[smallest]
+        if np.array_equal(before, smallest):
+            return smallest

@@ -35,6 +35,7 @@ from faceloss.evaluate.statistics import dyad_squares, impostor_scale, pair_infl
 
 DET_POINTS = 60
 SCORE_BINS = 100
+COUNTED = 2**24  # accepted pairs of that many subjects x thresholds are held at a time
 
 
 class Point(NamedTuple):
@@ -180,7 +181,13 @@ def verify_pairs(score: Floats, same: NDArray[np.bool_], first: Ints, second: In
     thresholds = np.unique([far_threshold(ordered, far) for far in fars])
     fars = 1 - np.searchsorted(ordered, thresholds, "left") / x.size
     tars = np.array([np.mean(g >= t) for t in thresholds])
-    det = det_bands(fars, tars, *counts(thresholds), np.array([slope(tar_at, far) for far in fars]))
+    slopes = np.array([slope(tar_at, far) for far in fars])
+    some = max(1, COUNTED // subjects)
+    parts_of_det = [
+        det_bands(fars[t : t + some], tars[t : t + some], *counts(thresholds[t : t + some]), slopes[t : t + some])
+        for t in range(0, max(1, fars.size), some)
+    ]
+    det = Det(*(np.concatenate(column) for column in zip(*parts_of_det, strict=True)))
 
     edges = np.linspace(-1, 1, SCORE_BINS + 1)
     shown = histogram(g, np.histogram(np.clip(x, -1, 1), edges)[0].astype(np.float64), edges)

@@ -15,13 +15,14 @@ from torch import Tensor
 from faceloss.errors import BadInput
 from faceloss.matching.exact import least, pair_scores
 from faceloss.matching.gallery import Gallery, Source, gallery, opened, shared
-from faceloss.matching.screen import Screened, best_scale, candidates, fastest, screened
+from faceloss.matching.screen import Screened, best_scale, candidates, fastest, rounding, screened, swell
 from faceloss.matching.vectors import unit, whose
 from faceloss.matching.workers import Arrays, each, flat, whole
 
 Progress = Callable[[str, int, int], None]
 
 ROWS, COLUMNS = 512, 4096
+FEW, WIDE = 16, 2**16  # probes that are too few for blocks of int8 numbers, and vectors that they meet at a time
 
 
 class Nearest(NamedTuple):
@@ -108,6 +109,33 @@ def search_chunk(arrays: Arrays, task: Task) -> tuple[NDArray[np.int64], NDArray
     return rows, scores, places
 
 
+def _few(
+    x: Tensor, source: Gallery, k: int, labels: tuple[Tensor, Tensor] | None, progress: Progress | None
+) -> Nearest:
+    """The same for a few probes ``x`` [P,D] and a gallery in memory: float32 products, each within ``far`` of the
+    score, tell which pairs may be among the k best; these are scored exactly."""
+    off = (rounding("float32", x.shape[1]) + 2.0**-22) * swell(x.shape[1]) ** 2  # of unit vectors, and a last bit
+    best = Nearest(np.full((len(x), k), -np.inf, np.float32), np.full((len(x), k), -1, np.int64))
+    for start in range(0, len(source), WIDE):
+        rows = slice(start, start + WIDE)
+        y = source.vectors[rows] if source.prepared is not None else source.unit(rows)
+        y = y.to(x.device)
+        size = torch.linalg.vector_norm(y, dim=1) if source.prepared is None else source.prepared.size[rows]
+        far = off * float(size.max())
+        products = x @ y.T  # [P,c]
+        if labels is not None:
+            products.masked_fill_(labels[0][:, None] == labels[1][rows][None], -torch.inf)
+        last = torch.topk(products, min(k, len(y))).values[:, -1] if len(y) >= k else None
+        bar = torch.from_numpy(best.scores[:, -1]).to(x.device)
+        bar = bar if last is None else torch.maximum(bar, last)
+        row, column = ((products >= bar[:, None] - 2 * far) & (products > -torch.inf)).nonzero(as_tuple=True)
+        found = row, pair_scores(x, row, y, column), column + start
+        best = best.merge(*(part.cpu().numpy() for part in found))
+        if progress is not None:
+            progress("gallery", min(start + WIDE, len(source)), len(source))
+    return best
+
+
 def nearest(
     probes: ArrayLike,
     others: ArrayLike | Gallery,
@@ -132,16 +160,21 @@ def nearest(
         raise BadInput(f"The {k} nearest were asked for; give a number from 1.")
     if (probe_labels is None) != (other_labels is None):
         raise BadInput("Labels were given for one side only; give both, probe_labels and other_labels, or neither.")
+    labels = None
+    if probe_labels is not None and other_labels is not None:
+        both = torch.cat([whose(probe_labels, len(x), "probe labels"), whose(other_labels, len(source))])
+        codes = torch.unique(both, return_inverse=True)[1].to(device)
+        labels = codes[: len(x)], codes[len(x) :]
+    if len(x) <= FEW and screen == "auto" and source.path is None:
+        return _few(x, source, k, labels, progress)
     kind = fastest(x.shape[1], x.device.type) if screen == "auto" else screen
     if source.prepared is not None:
         kind = "int8"
     scaled = source.scaled(kind)
     arrays, facts = flat("probes", screened(kind, x, best_scale(x, (scaled[1],))))
     arrays["probe labels"] = torch.full((len(x),), -1, device=device)
-    if probe_labels is not None and other_labels is not None:
-        both = torch.cat([whose(probe_labels, len(x), "probe labels"), whose(other_labels, len(source))])
-        codes = torch.unique(both, return_inverse=True)[1].to(device)
-        arrays |= {"probe labels": codes[: len(x)], "labels": codes[len(x) :]}
+    if labels is not None:
+        arrays |= {"probe labels": labels[0], "labels": labels[1]}
     best = Nearest(np.full((len(x), k), -np.inf, np.float32), np.full((len(x), k), -1, np.int64))
     given = shared(source, arrays)
     ranges = source.ranges()

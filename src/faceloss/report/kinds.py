@@ -74,6 +74,20 @@ class Run:
     images_seen: int | None = None  # by the model that is judged
     images_tried: int | None = None  # by all candidates of a search; absent where nothing was searched
     remarks: tuple[str, ...] = ()  # on what cannot work as meant
+    flops_per_image: int | None = None  # forward pass of the network
+    flops_net_step: int | None = None  # a training step: network, and
+    flops_head_step: int | None = None  # loss
+    batch: int | None = None  # images of such a step
+
+    @property
+    def flops(self) -> float | None:
+        """Of the whole training, with all candidates of a search; None where they were not counted."""
+        images = self.images_seen if self.images_tried is None else self.images_tried
+        parts = (self.flops_net_step, self.flops_head_step, self.batch, images)
+        if None in parts:
+            return None
+        net, head, batch, seen = (float(part or 0) for part in parts)
+        return (net + head) / batch * seen if batch else None
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,8 @@ class Epoch:
     target_weights: tuple[Number, ...] = ()  # mean gradient weight in each bin; of the last epoch
     hardest_tenth: Number = None  # share of the gradient weight
     easiest_half: Number = None
+    val_auc: Number = None
+    images_seen: int | None = None
 
 
 @dataclass(frozen=True)
@@ -271,94 +287,3 @@ class Picture:
     file: str
     jpeg: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
     generated: bool = False
-
-
-@dataclass(frozen=True)
-class Cost:
-    label: str
-    seed: int
-    seconds: Number = None
-    cpu_seconds: Number = None
-    search_seconds: Number = None  # of all candidates of a search
-    images_per_second: Number = None
-    peak_memory_mib: Number = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One of the models trained in an epoch from the same weights."""
-
-    values: dict[str, Number]  # by hyperparameter
-    score: Number = None  # to first order, before it was trained
-    rewards: tuple[Number, ...] = ()  # at each rung that it reached; None where it has none
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Where the candidates of an epoch were drawn from: the middle, and one sigma to either side."""
-
-    mean: dict[str, Number] = field(default_factory=dict)
-    low: dict[str, Number] = field(default_factory=dict)
-    high: dict[str, Number] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Search:
-    """One epoch of a search; ``chosen`` is the index of the candidate that went on."""
-
-    label: str
-    seed: int
-    epoch: int  # from 1
-    chosen: int
-    candidates: tuple[Candidate, ...]
-    policy: Drawn = field(default_factory=Drawn)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.chosen < len(self.candidates):
-            raise ValueError(f"chosen is {self.chosen}, one of {len(self.candidates)} candidates counted from 0")
-
-
-@dataclass(frozen=True)
-class Ruler:
-    """What a loss does at each angle, of itself: one number for each bin of 0 to 180 degrees."""
-
-    label: str
-    seed: int
-    weight: tuple[Number, ...]
-    scale: Number = None
-    p: tuple[float, ...] = ()
-    h: tuple[Number, ...] = ()  # of a loss that is searched for, at each p
-
-
-@dataclass(frozen=True)
-class Collapse:
-    """Neural collapse of the embeddings of a test, or of a sample of the training faces."""
-
-    label: str
-    seed: int
-    role: Literal["train", "test"]
-    test: str
-    nc1: Number = None
-    nc2_norms: Number = None
-    nc2_angles: Number = None
-    nc3: Number = None
-    nc4: Number = None
-    effective_rank: Number = None
-    others_angles: tuple[int, ...] = ()  # images by their angle to the identity's other images
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A number about the norms of embeddings: a rank correlation or an FNMR; of a summary over all seeds."""
-
-    label: str
-    test: str
-    metric: str
-    status: Literal["measured", "not measurable"]
-    seed: int | None = None
-    value: Number = None
-    low: Number = None
-    high: Number = None
-    spread: Number = None
-    at: Number = None
-    note: str = ""

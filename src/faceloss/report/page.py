@@ -5,6 +5,7 @@ from collections.abc import Callable
 from faceloss.report import (
     answer,
     charts,
+    cost_section,
     curves,
     det,
     facts,
@@ -14,7 +15,6 @@ from faceloss.report import (
     identification,
     robustness,
     search_section,
-    searched,
     tables,
     why,
 )
@@ -32,6 +32,7 @@ SECTIONS = {
     "search": "Search",
     "robustness": "Robustness",
     "why": "Why",
+    "cost": "Cost",
     "results": "All results",
     "groups": "Groups",
     "failures": "Failures",
@@ -51,6 +52,7 @@ def page(records: Records, progress: Callable[[str, int, int], None]) -> str:
         "search": search_section.section(records, progress),
         "robustness": robustness.section(records),
         "why": why.section(records, progress),
+        "cost": cost_section.section(records, progress),
         "results": tables.all_results(records) or [tag("p", "No test has been measured yet.")],
         "groups": groups.section(records),
         "failures": [*failures.failures(records), *hardest.section(records)],
@@ -118,7 +120,7 @@ def _figure(picture: Safe, title: str, caption: str) -> Safe:
 
 
 def _figures(records: Records, progress: Callable[[str, int, int], None]) -> list[Child]:
-    steps = (_forest, _other_forests, _det, _families, _scores, _training, _cost)
+    steps = (_forest, _other_forests, _det, _families, _scores, _training)
     parts: list[Child] = []
     absent: list[str] = []
     for i, step in enumerate(steps):
@@ -225,18 +227,3 @@ def _training(records: Records) -> Safe | str:
         "scale changes the number without changing the network. A loss without class vectors has no cross-entropy; its "
         "accuracy is that of the nearest other image in the batch, its angle that between two images of one identity.",
     )  # fmt: skip
-
-
-def _cost(records: Records) -> Safe | str:
-    key = answer.primary(records)
-    draw = charts.against_cost(records, key) if key else None
-    if key is None or draw is None:
-        return "accuracy against cost"
-    picture = inline(
-        lambda figure: draw(figure.subplots()), name="cost", size=(8.0, 3.6),
-        alt=f"{metric(key)} on {place(key)} against the cost of one run",
-    )  # fmt: skip
-    said = f"{metric(key)} on {place(key)} with 95 % intervals. Up and left is better."
-    if any(searched.paid(records, label) is not None for label in records.labels):
-        said += " A search stands at the time of all its candidates; the hollow mark is the model that went on alone."
-    return _figure(picture, "What it costs.", said)

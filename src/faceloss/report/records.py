@@ -17,8 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 from faceloss.errors import BadInput
 from faceloss.report.kinds import (
     Cell,
-    Collapse,
-    Cost,
     Curve,
     Data,
     Difference,
@@ -27,14 +25,12 @@ from faceloss.report.kinds import (
     Group,
     GroupDifference,
     Key,
-    Norm,
     OpenSet,
     Picture,
-    Ruler,
     Run,
-    Search,
     Study,
 )
+from faceloss.report.kinds_of_training import Collapse, Cost, Latency, Norm, Ruler, Search, Target
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,9 @@ class Records:
     rulers: dict[tuple[str, int], Ruler]
     collapses: dict[tuple[str, int, str, str], Collapse]  # by label, seed, role, test
     norms: dict[tuple[str, str, str], Norm]  # summaries, by label, test, metric
+    targets: dict[tuple[str, int], Target]
     costs: dict[tuple[str, int], Cost]
+    latencies: tuple[Latency, ...]  # of the network, measured afterwards
     unknown: dict[str, int]  # kinds this page does not know, with their count
     digest: str  # sha256 of records.jsonl
 
@@ -128,9 +126,9 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "collapse": TypeAdapter(Collapse),
     "norm": TypeAdapter(Norm),
     "norm summary": TypeAdapter(Norm),
+    "target": TypeAdapter(Target),
 }
-COST = TypeAdapter(Cost)
-PICTURE = TypeAdapter(Picture)
+COST, LATENCY, PICTURE = TypeAdapter(Cost), TypeAdapter(Latency), TypeAdapter(Picture)
 
 # Characters that no page may hold, and those that turn the reading direction of what follows.
 _UNPRINTABLE = re.compile(
@@ -192,7 +190,7 @@ def _content(path: Path) -> bytes:
 
 
 def read_records(runs: Path, *, show_faces: bool = False) -> Records:
-    """Read ``RUNS/records.jsonl`` and, where they exist, ``RUNS/costs.jsonl`` and ``RUNS/pictures.jsonl``.
+    """Read ``RUNS/records.jsonl`` and, where they exist, ``costs.jsonl``, ``latency.jsonl`` and ``pictures.jsonl``.
 
     A picture of faces that are not generated is left out unless ``show_faces`` consents to show it. Raises BadInput
     with file and line number for a line that cannot be used, and for a file without any record.
@@ -214,7 +212,6 @@ def read_records(runs: Path, *, show_faces: bool = False) -> Records:
             settings = {key: value for key, value in record.items() if key != "kind"}
     if not any(rows.values()):
         raise BadInput(f"{path} holds no records; run `faceloss compare` into this folder first.")
-    spent = _beside(runs / "costs.jsonl", COST)
     pictures = [row for row in _beside(runs / "pictures.jsonl", PICTURE) if row.generated or show_faces]
     return Records(
         study=rows["study"][-1] if rows["study"] else Study(),
@@ -237,7 +234,9 @@ def read_records(runs: Path, *, show_faces: bool = False) -> Records:
         rulers={(row.label, row.seed): row for row in rows["ruler"]},
         collapses={(row.label, row.seed, row.role, row.test): row for row in rows["collapse"]},
         norms={(row.label, row.test, row.metric): row for row in rows["norm summary"]},
-        costs={(cost.label, cost.seed): cost for cost in spent},
+        targets={(row.label, row.seed): row for row in rows["target"]},
+        costs={(cost.label, cost.seed): cost for cost in _beside(runs / "costs.jsonl", COST)},
+        latencies=tuple(_beside(runs / "latency.jsonl", LATENCY)),
         unknown=unknown,
         digest=hashlib.sha256(content).hexdigest(),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from faceloss.report import searched, trajectories
-from faceloss.report.kinds import Search
+from faceloss.report.kinds_of_training import Search
 from faceloss.report.markup import Child, Safe, head, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.searched import MOST_COORDINATES, NATS, Coordinate

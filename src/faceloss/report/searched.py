@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import log1p
 from statistics import median
 
-from faceloss.report.kinds import Candidate, Run, Search
+from faceloss.report.kinds import Run
+from faceloss.report.kinds_of_training import Candidate, Search
 from faceloss.report.records import Records
 
 Values = dict[str, float | None]

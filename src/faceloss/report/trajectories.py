@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceloss.report import searched
-from faceloss.report.kinds import Search
+from faceloss.report.kinds_of_training import Search
 from faceloss.report.records import Records
 from faceloss.report.searched import MOST_COORDINATES, NATS, Coordinate, pieces, ranks
 from faceloss.report.svg import COLORS, INK, MUTED, PAPER, REST

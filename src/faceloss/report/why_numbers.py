@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceloss.report import answer
-from faceloss.report.kinds import Collapse, Epoch
+from faceloss.report.kinds import Epoch
+from faceloss.report.kinds_of_training import Collapse
 from faceloss.report.records import Records
 from faceloss.report.words import interval, number
 

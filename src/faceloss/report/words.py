@@ -86,6 +86,19 @@ def memory(mib: float | None) -> str:
     return f"{mib:,.0f} MiB" if mib < 10240 else f"{mib / 1024:.1f} GiB"
 
 
+def operations(value: float | None) -> str:
+    """Floating-point operations.
+
+    >>> operations(4.2e9), operations(1.73e15), operations(None)
+    ('4.20 GFLOP', '1.73 PFLOP', '–')
+    """
+    if value is None:
+        return "–"
+    step = min(max(floor(log10(value)) // 3, 2), 6) if value > 0 else 2
+    shown = value / 1000**step
+    return f"{shown:,.{2 if shown < 10 else 1 if shown < 100 else 0}f} {'MGTPE'[step - 2]}FLOP"
+
+
 def listed(names: Sequence[str], last: str = "and") -> str:
     """``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""

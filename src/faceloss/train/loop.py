@@ -197,7 +197,9 @@ def train(
         rate = learning_rate(recipe, state.step - 1, len(batches))
         observed = ranks.alone(lambda: observe(state))
         counted = census.facts(state.census, weights=epoch + 1 == recipe.epochs)
-        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **means, **counted, **observed})
+        seen = {"images_seen": state.images_seen}
+        state.history.append({"epoch": epoch + 1, "learning_rate": rate, **seen, **means, **counted, **observed})
+        state.clock.append(state.seconds)
         state.totals, state.census, state.batch, state.epoch = {}, census.empty(), 0, epoch + 1
         save(state)
         saved = time.monotonic()

@@ -32,6 +32,7 @@ class State:
     census: Census = field(default_factory=empty)  # of this epoch's samples
     seconds: float = 0.0  # wall clock spent training, over all resumes
     cpu_seconds: float = 0.0
+    clock: list[float] = field(default_factory=list)  # ``seconds`` at the end of each epoch
 
     def fork(self) -> "State":
         """An independent copy of everything: weights, moments, buffers, counters."""
@@ -67,7 +68,7 @@ class State:
 
     def facts(self) -> dict[str, Any]:
         """The counters and logs, as JSON."""
-        names = ("epoch", "batch", "step", "images_seen", "totals", "history", "seconds", "cpu_seconds")
+        names = ("epoch", "batch", "step", "images_seen", "totals", "history", "seconds", "cpu_seconds", "clock")
         return {**{name: getattr(self, name) for name in names}, "census": self.census.tolist()}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
