@@ -52,6 +52,8 @@ def compare(
     tests: tuple[str, ...],
     images: Path | None,
     overlap: Any,
+    any_contract: bool,
+    stream: bool,
     out: Path,
     settings: tuple[str, ...],
     workers: int | None,
@@ -83,9 +85,11 @@ def compare(
             tests=tests,
             images=str(images) if images else None,
             overlap=overlap,
+            any_contract=any_contract,
+            stream=stream,
             losses=specifications,
             seeds=seeds,
-            recipe=resolve(recipe, budget, data, bool(tests), progress),
+            recipe=resolve(recipe, budget, data, bool(tests), progress, stream=stream),
         )
 
     finish(study, out, engine, workers, ray_address, slurm)

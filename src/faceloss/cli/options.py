@@ -8,7 +8,7 @@ import click
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``command`` with --data, --images, --overlap, --epochs, --budget and --set."""
+    """``command`` with --data, --stream, --images, --overlap, --any-contract, --epochs, --budget and --set."""
     for option in (
         click.option(
             "--set",
@@ -26,7 +26,18 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="People and pictures of training that a test has too, copies and renamed ones included; counted.",
         ),
+        click.option(
+            "--any-contract",
+            is_flag=True,
+            help="Go on where a test was prepared otherwise than the training faces, as their contract.json say.",
+        ),
         click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to."),
+        click.option(
+            "--stream",
+            is_flag=True,
+            help="Decode the faces of --data whenever they are needed instead of keeping them in the cache: for "
+            "sets larger than the disk. The results are the same.",
+        ),
         click.option(
             "--data",
             required=True,

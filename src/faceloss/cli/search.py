@@ -49,6 +49,8 @@ def search(
     tests: tuple[str, ...],
     images: Path | None,
     overlap: Any,
+    any_contract: bool,
+    stream: bool,
     out: Path,
     settings: tuple[str, ...],
     workers: int | None,
@@ -85,9 +87,11 @@ def search(
             tests=tests,
             images=str(images) if images else None,
             overlap=overlap,
+            any_contract=any_contract,
+            stream=stream,
             losses=arms(methods or METHODS[-1:], controls=controls),
             seeds=seeds,
-            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress),
+            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, stream=stream),
         )
 
     finish(study, out, engine, workers, ray_address, slurm)

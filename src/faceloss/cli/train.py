@@ -44,6 +44,8 @@ def train(
     tests: tuple[str, ...],
     images: Path | None,
     overlap: Any,
+    any_contract: bool,
+    stream: bool,
     out: Path,
     settings: tuple[str, ...],
 ) -> None:
@@ -70,10 +72,12 @@ def train(
             tests=tests,
             images=str(images) if images else None,
             overlap=overlap,
+            any_contract=any_contract,
+            stream=stream,
             losses=(loss,),
             seeds=1,
             single=single,
-            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, single),
+            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, single, stream),
         )
 
     finish(study, out, None, None, None, ())

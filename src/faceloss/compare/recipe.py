@@ -55,7 +55,13 @@ def recipe_from(data: str, epochs: int | None, settings: tuple[str, ...]) -> Rec
 
 
 def resolve(
-    recipe: Recipe, budget: str | None, data: str, tested: bool, progress: Callback, single: Single | None = None
+    recipe: Recipe,
+    budget: str | None,
+    data: str,
+    tested: bool,
+    progress: Callback,
+    single: Single | None = None,
+    stream: bool = False,
 ) -> Recipe:
     """Settle what depends on machine and data: device, precision, and the epochs that a budget of images allows.
 
@@ -72,7 +78,7 @@ def resolve(
         if not match:
             raise BadInput(f"--budget {budget}: write a number of images per run, e.g. 200000, 200k or 1.5M.")
         images = float(match.group(1)) * {"": 1, "k": 1e3, "m": 1e6}[match.group(2).lower()]
-        faces = load_faces(data, size=recipe.size, progress=progress)
+        faces = load_faces(data, size=recipe.size, progress=progress, stream=stream)
         shares = fractions(tested, single)
         train = split_identities(faces, seed=0, val=shares["val"], test=shares["test"]).train
         changes["epochs"] = max(1, math.floor(images / max(1, len(train.labels))))

@@ -125,6 +125,7 @@ def command(study: Study) -> str:
     words += [f"--test {test}" for test in study.tests]
     if study.images:
         words.append(f"--images {study.images}")
+    words += ["--any-contract"] * study.any_contract + ["--stream"] * study.stream
     defaults = type(study.recipe)().model_dump()
     given = study.recipe.model_dump(exclude={"device", "precision", "epochs"})
     words.append(f"--epochs {study.recipe.epochs}")

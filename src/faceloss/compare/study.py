@@ -35,6 +35,8 @@ class Study(Frozen):
     single: Single | None = None  # not a comparison, but one training
     split_seed: int = 0
     overlap: Choice = "drop-from-train"  # where a person of training is also in a test
+    any_contract: bool = False  # go on where a test was prepared otherwise than ``data``
+    stream: bool = False  # ``data`` is decoded as it is asked for and not kept decoded; changes no result
     recipe: Recipe = Recipe()
     loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
     plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"
@@ -213,7 +215,8 @@ def _replayed(label: str, hyperparameters: dict[str, Any]) -> str:
 
 def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list[Run]:
     """All runs of a study, seed by seed so that an unfinished study compares what it has on equal seeds."""
-    shared = study.recipe.model_dump_json(exclude={"checkpoint_seconds"}) + "|".join((study.version, *digests))
+    without = {"checkpoint_seconds", *([] if study.recipe.shard_window else ["shard_window"])}
+    shared = study.recipe.model_dump_json(exclude=without) + "|".join((study.version, *digests))
     runs = []
     for seed in study.each_seed:
         for row in rows:

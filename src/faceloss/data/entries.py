@@ -28,6 +28,7 @@ class Entry(NamedTuple):
     split: str
     group: str
     read: Callable[[], bytes]
+    place: tuple[int, int] = (0, 0)  # of several archives which, and where in it: reading in this order goes forward
 
 
 class Source(NamedTuple):
