@@ -18,6 +18,11 @@ import click
 @click.option(
     "--data", help="The faces or pair list to embed, where EMBEDDINGS is a trained network; as in `compare --test`."
 )
+@click.option(
+    "--any-contract",
+    is_flag=True,
+    help="Go on where --data was prepared otherwise than what the network was trained on.",
+)
 @click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list in --data refers to.")
 @click.option(
     "--scores-out",
@@ -32,6 +37,7 @@ def evaluate(
     name: str | None,
     data: str | None,
     images: Path | None,
+    any_contract: bool,
     scores_out: Path | None,
     fars: tuple[float, ...],
     as_json: bool,
@@ -72,7 +78,8 @@ def evaluate(
             raise BadInput(f"{given} is a trained network; say which faces it should be judged on: --data.")
         from faceloss.compare.model import embedded, load_model
 
-        arrays, test = embedded(load_model(given), data, images, progress)
+        model = load_model(given)
+        arrays, test = embedded(model, data, images, progress, any_contract=any_contract, say=progress.say)
         held, what = Input(arrays, {}), model_hash(given if given.is_dir() else given.parent)
     else:
         if data is not None or images is not None:

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceloss.compare.contracts import tests_like_training
 from faceloss.compare.study import Single, Study
+from faceloss.data.contract import decisive
 from faceloss.data.encoded import shards_of
 from faceloss.data.entries import silent
 from faceloss.data.faces import Faces, PairList
@@ -59,6 +61,7 @@ def prepare(study: Study, progress: Callback | None = None) -> Bench:
     shares = fractions(bool(study.tests), study.single)
     parts = split_identities(source, seed=study.split_seed, overlap=study.overlap, **shares)
     tests = [_load(path, study, progress) for path in study.tests]
+    tests_like_training(study, source, [(test.name, test.faces) for test in tests])
     train, val, tests, cuts, from_tests = _apart(study, parts.train, parts.val, tests, progress)
     own = (parts.overlap_identities, parts.overlap_images, parts.overlap_kinds)
     if len(parts.test):
@@ -168,6 +171,7 @@ def _record(role: str, name: str, faces: Faces) -> dict[str, Any]:
         "reasons": dict(sorted(reasons.items())),
         "refused_files": [[item.file, item.reason] for item in faces.refused[:50]],
         "digest": faces.digest,
+        "contract": decisive(faces.contract),
         "groups": dict(sorted(Counter(group for group in faces.groups if group).items())),
         "overlap_identities": 0,
         "overlap_images": 0,

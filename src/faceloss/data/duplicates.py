@@ -1,4 +1,4 @@
-"""Copies of a picture: the same file, or the same picture encoded, scaled or lit anew.
+"""Copies of a picture: the same file, or the same picture encoded, scaled, lit or mirrored anew.
 
 A picture is found in two steps. A 64-bit perceptual hash (after Zauner, "Implementation and benchmarking of perceptual
 image hash functions", 2010) is compared with every other by the bits that differ; what is within `BITS` is then looked
@@ -14,7 +14,11 @@ On photographs aligned to 112 x 112, decoded at 64 x 64: of 17,375 of 105 people
 of 13,233 of LFW, 13 pairs, of which 4 are one picture under two names; between these two sets, which share people but
 no picture, the largest of 230 million is 0.934.
 
-Mirrored, turned and newly cropped copies are not found. A picture of one plain color is a copy of the same file only.
+Mirrored copies are found in the same way: the hash of a mirror image follows from that of the picture, and the picture
+is mirrored before the correlation. Of no two built-in faces does one correlate with the mirror image of another above
+0.908; of LFW above 0.948, between the sets above 0.944. Of the 17,375, 8 pairs reach 0.96, all of one name.
+
+Turned and newly cropped copies are not found. A picture of one plain color is a copy of the same file only.
 """
 
 from functools import cache

@@ -37,6 +37,7 @@ class Source(NamedTuple):
     name: str
     entries: tuple[Entry, ...]
     refused: tuple[Refused, ...]
+    contract: Callable[[], bytes] | None = None  # reads the ``contract.json`` that an archive holds
 
 
 def shown(name: str) -> str:

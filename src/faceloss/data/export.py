@@ -1,7 +1,8 @@
 """Write a set of faces anew: as a folder with an ``index.csv``, or as shards that WebDataset readers understand.
 
-Image files are copied as they are, never encoded again. The bytes written depend on the images, their names and the
-options only: no times, owners or machine get in. A folder appears under its name only when it is complete.
+Image files are copied as they are, never encoded again; what is known of their preparation goes with them. The bytes
+written depend on the images, their names and the options only: no times, owners or machine get in. A folder appears
+under its name only when it is complete.
 """
 
 import csv
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from faceloss.data.contract import NAME, Contract
 from faceloss.data.entries import Entry, Source, is_image, silent
 from faceloss.data.faces import Refused
 from faceloss.data.keys import generator
@@ -33,7 +35,9 @@ class Exported(NamedTuple):
     refused: tuple[Refused, ...]
 
 
-def export_folder(source: Source, out: Path, progress: Callback = silent) -> Exported:
+def export_folder(
+    source: Source, out: Path, progress: Callback = silent, *, contract: Contract | None = None
+) -> Exported:
     """``OUT/identity/00000.jpg`` and ``OUT/index.csv``, which keeps identity, split, group and the name it had before.
 
     Characters that some file system forbids become ``_`` in the names of folders; the index has the identity as it is.
@@ -55,6 +59,7 @@ def export_folder(source: Source, out: Path, progress: Callback = silent) -> Exp
             (aside / place).write_bytes(data)
             rows.writerow([place, entry.identity, entry.split, *[entry.group] * grouped, entry.file])
         (aside / "index.csv").write_text(table.getvalue(), encoding="utf-8", newline="")
+        _write_contract(aside, contract)
         return sum(counts.values()), len(counts)
 
     images, identities = _complete(out, write)
@@ -62,7 +67,13 @@ def export_folder(source: Source, out: Path, progress: Callback = silent) -> Exp
 
 
 def export_shards(
-    source: Source, out: Path, *, per_shard: int = 10_000, seed: int = 0, progress: Callback = silent
+    source: Source,
+    out: Path,
+    *,
+    per_shard: int = 10_000,
+    seed: int = 0,
+    progress: Callback = silent,
+    contract: Contract | None = None,
 ) -> Exported:
     """``OUT/00000.tar``, ... with ``per_shard`` samples each: ``KEY.cls`` (class number), ``KEY.jpg``, ``KEY.json``.
 
@@ -97,9 +108,16 @@ def export_shards(
         finally:
             if archive is not None:
                 archive.close()
+        _write_contract(aside, contract)
         return written, len(people), shards
 
     return Exported(*_complete(out, write), tuple(refused))
+
+
+def _write_contract(folder: Path, contract: Contract | None) -> None:
+    if contract is not None:
+        text = json.dumps(contract, indent=1, ensure_ascii=False) + "\n"
+        (folder / NAME).write_text(text, encoding="utf-8", newline="")
 
 
 def folder_names(identities: list[str]) -> dict[str, str]:

@@ -77,6 +77,7 @@ class Faces:
     refused: tuple[Refused, ...]
     digest: str
     prints: npt.NDArray[np.uint64] | None = None  # [N] perceptual hashes, where somebody computed them
+    contract: dict[str, Any] | None = None  # how they were prepared (`faceloss.data.contract`); None: nobody says
 
     def __len__(self) -> int:
         return len(self.files)

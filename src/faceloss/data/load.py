@@ -1,9 +1,11 @@
 """`load_faces`: from a path to a decoded, cached set of crops."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from faceloss.data.cache import read_faces
+from faceloss.data.contract import contract_of
 from faceloss.data.entries import Source, silent
 from faceloss.data.faces import Faces
 from faceloss.data.sources import open_source
@@ -27,7 +29,9 @@ def load_faces(
     cache cannot be written. With ``stream``, the decoded images are not kept there: each is decoded when it is asked
     for.
     """
-    return read_faces(open_named(path), size, cache, progress or silent, stream=stream)
+    source = open_named(path)
+    faces = read_faces(source, size, cache, progress or silent, stream=stream)
+    return replace(faces, contract=contract_of(path, source))
 
 
 def open_named(path: str | os.PathLike[str]) -> Source:

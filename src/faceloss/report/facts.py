@@ -30,6 +30,7 @@ def data(records: Records) -> list[Child]:
         for d in records.data
     ]  # fmt: skip
     parts: list[Child] = [table(header, body, name="Data"), tag("p", disjoint(records.data))]
+    parts.append(tag("p", preparation(records.data)))
     groups = [(d, name, n) for d in records.data for name, n in d.groups.items()]
     if groups:
         listing = [row(d.role, name, tag("td", _plain(n), class_="n")) for d, name, n in groups]
@@ -42,6 +43,29 @@ def _removed(d: Data) -> str:
     if d.overlap_identities is None and d.overlap_images is None:
         return "not checked"
     return f"{plural(d.overlap_identities or 0, 'identity', 'identities')}, {plural(d.overlap_images or 0, 'image')}"
+
+
+def preparation(rows: tuple[Data, ...]) -> str:
+    """Whether all faces were aligned and cropped alike, as far as their preprocessing contracts say."""
+    ways: dict[str, list[str]] = {}
+    for d in rows:
+        ways.setdefault(_way(d.contract), []).append(f"{d.role} ({d.name})")
+    if list(ways) == [""]:
+        return "How the faces were aligned and cropped is not known: no set came with a preprocessing contract."
+    if len(ways) == 1:
+        return f"All faces were prepared alike: {next(iter(ways))}."
+    parts = [f"{listed(names)}: {way or 'not known'}" for way, names in ways.items()]
+    alike = "by what is known " if "" in ways and len(ways) == 2 else "not "
+    return f"The faces were {alike}prepared alike. {'; '.join(parts)}."
+
+
+def _way(contract: dict[str, Any] | None) -> str:
+    """A contract in words: "arcface 1, 112 x 112, RGB"; "" where there is none."""
+    if not contract:
+        return ""
+    size, template = contract.get("size") or {}, contract.get("template") or {}
+    words = f"{template.get('name')} {template.get('version')}, {size.get('width')} x {size.get('height')}"
+    return f"{words}, {contract.get('channels')}, {contract.get('interpolation')}"
 
 
 _SHARED = {

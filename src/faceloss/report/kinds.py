@@ -53,6 +53,7 @@ class Data:
     groups: dict[str, Any] = field(default_factory=dict)
     refused_files: tuple[tuple[str, ...], ...] = ()  # (file, reason) of the first few
     pairs: int | None = None  # of a pair list
+    contract: dict[str, Any] | None = None  # how the faces were prepared; None: nobody says
 
 
 @dataclass(frozen=True)
