@@ -20,6 +20,7 @@ from faceloss.compare.prepare import Bench
 from faceloss.compare.search import Search, search
 from faceloss.compare.search_log import clear, read, schedule
 from faceloss.compare.study import Run, Study, full_hyperparameters
+from faceloss.data.appearance import to_text
 from faceloss.data.contract import decisive
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
@@ -217,6 +218,7 @@ def _finish(
             "input": "RGB, (value - 127.5) / 127.5",
             "flip_test": recipe.flip_test,
             "faces": decisive(bench.train.contract),
+            "mean_face": to_text(bench.train),
             "trained_with": {"loss": row.loss, "hyperparameters": full_hyperparameters(row), "seed": run.seed},
         }
         checkpoint.save(folder, "model", tensors, contract)

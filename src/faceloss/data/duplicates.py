@@ -129,7 +129,7 @@ def _transform(size: int) -> npt.NDArray[np.float32]:
     """[11,size]: averages a column down to 32 pixels and gives its 11 lowest coefficients."""
     n = np.arange(_SIDE)
     cosines = np.cos(np.pi * (2 * n[None, :] + 1) * n[:11, None] / (2 * _SIDE))
-    return np.asarray((cosines @ _average(size)).astype(np.float32))
+    return np.asarray((cosines @ average(size)).astype(np.float32))
 
 
 def near(
@@ -172,7 +172,7 @@ def _ones(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     return np.asarray(np.unpackbits(words[..., None].view(np.uint8), axis=-1).sum(axis=-1, dtype=np.uint8))
 
 
-def _average(size: int) -> npt.NDArray[np.float64]:
+def average(size: int) -> npt.NDArray[np.float64]:
     """[32,size]: the weights that average ``size`` pixels down (or spread them) to 32, each over its own length."""
     edges = np.linspace(0, size, _SIDE + 1)
     pixels = np.arange(size)
@@ -197,7 +197,7 @@ def _correlations(a: Faces, b: Faces, first: Ints, second: Ints, mirrored: bool)
 
 def _thumbnails(pixels: Pixels) -> npt.NDArray[np.float64]:
     """[N,1024]: gray, 32 x 32, of mean 0 and norm 1."""
-    average = _average(pixels.shape[1]).astype(np.float32)
-    small = (average @ (pixels @ _GRAY) @ average.T).reshape(len(pixels), -1).astype(np.float64)
+    weights = average(pixels.shape[1]).astype(np.float32)
+    small = (weights @ (pixels @ _GRAY) @ weights.T).reshape(len(pixels), -1).astype(np.float64)
     small -= small.mean(axis=1, keepdims=True)
     return np.asarray(small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6))
