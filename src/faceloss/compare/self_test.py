@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from faceloss.data.appearance import SIDE, Image32, compare
+from faceloss.data.appearance import SIDE, Image32, compare, smaller
 from faceloss.data.decode import decode, picture
-from faceloss.data.duplicates import average
 from faceloss.data.load import open_named
 from faceloss.data.photographs.align import similarity, template, warp
 from faceloss.train.loop import to_input
@@ -70,8 +69,7 @@ def walk(fault: "Fault | None" = None) -> Image32:
     warp(photograph, matrix, (height, width)).save(file, "PNG")
     images = fault.change(to_input(decode(file.getvalue(), SIZE)[None], torch.device("cpu")))
     levels = images[0].permute(1, 2, 0).double().numpy() * 127.5 + 127.5  # [64,64,3]
-    weights = average(SIZE)
-    return np.asarray(np.einsum("ih,hwc,jw->ijc", weights, levels, weights))
+    return smaller(levels)
 
 
 def named(seen: Image32) -> str:
@@ -109,7 +107,7 @@ HALF = np.array([0.5, 0.5])
 FAULTS = {
     "swapped channels": Fault("channels swapped", change=lambda images: images.flip(1)),
     "a mirrored crop": Fault("mirrored", change=lambda images: images.flip(3)),
-    "half a pixel to the right": Fault("shifted by +0.5", move=lambda at: at + HALF * [1, 0]),
+    "half a pixel to the right": Fault("shifted by +0.", move=lambda at: at + HALF * [1, 0]),
     "half a pixel up and to the left": Fault("shifted by -0.", move=lambda at: at - HALF),
     "values in 0..1": Fault("scaled otherwise: 0.", change=lambda images: (images + 1) / 2),
     "values in 0..255": Fault("scaled otherwise: 1", change=lambda images: images * 127.5 + 127.5),
