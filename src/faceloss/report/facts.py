@@ -54,9 +54,10 @@ def preparation(rows: tuple[Data, ...]) -> str:
         return "How the faces were aligned and cropped is not known: no set came with a preprocessing contract."
     if len(ways) == 1:
         return f"All faces were prepared alike: {next(iter(ways))}."
-    parts = [f"{listed(names)}: {way or 'not known'}" for way, names in ways.items()]
-    alike = "by what is known " if "" in ways and len(ways) == 2 else "not "
-    return f"The faces were {alike}prepared alike. {'; '.join(parts)}."
+    parts = "; ".join(f"{listed(names)}: {way or 'not known'}" for way, names in ways.items())
+    if "" in ways and len(ways) == 2:
+        return f"Of some faces it is not known how they were aligned and cropped. {parts}."
+    return f"The faces were not prepared alike. {parts}."
 
 
 def _way(contract: dict[str, Any] | None) -> str:
