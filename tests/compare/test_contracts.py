@@ -13,6 +13,7 @@ from faceloss.cli import doctor
 from faceloss.cli.main import _run
 from faceloss.compare.contracts import as_begun, like_the_model
 from faceloss.compare.doctor import examine
+from faceloss.compare.engine import compare
 from faceloss.compare.model import embedded, load_model
 from faceloss.compare.prepare import prepare
 from faceloss.compare.records import command
@@ -93,6 +94,15 @@ def test_going_on_with_sets_prepared_otherwise_is_refused(sets: Path, tmp_path: 
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(BadInput, match="cannot be read"):
         as_begun(records, tmp_path)
+    out = tmp_path / "runs"
+    out.mkdir()
+    (out / "study.json").write_text(study(sets, "alike").model_dump_json())
+    (out / "plan.json").write_text(json.dumps({"data": now, "runs": []}))
+    with pytest.raises(
+        BadInput, match=r"of now was prepared otherwise than that of .*runs: size \(112 x 112, not 96 x 96"
+    ):
+        compare(study(sets, "alike"), out)
+    assert not (out / "runs").exists()
 
 
 def test_a_checkpoint_knows_what_it_was_trained_on(sets: Path, tmp_path: Path) -> None:

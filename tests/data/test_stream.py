@@ -96,6 +96,8 @@ def test_windows_mix_a_few_shards_at_a_time(shards):
     ]
     assert again[0] == np.concatenate(first).tolist()
     assert len({tuple(each) for each in again}) == 3
+    openings = {int(where[windowed_batches(where, 1, 4, seed=1, epoch=epoch)[0][0]]) for epoch in range(8)}
+    assert len(openings) > 2  # the shards come in another order each time
     whole = np.concatenate(windowed_batches(where, 99, 33, seed=1, epoch=0))
     assert len(set(where[whole[:7]])) > 2  # a window of everything
     part = faces.take(np.arange(0, 33, 2))
