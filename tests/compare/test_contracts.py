@@ -168,7 +168,7 @@ def test_the_page_says_what_is_known() -> None:
     assert "not known" in preparation((row("train", ""),))
     assert "Of some faces" in preparation((row("train", "112"), row("test", "")))
     assert preparation((row("train", "112"), row("test", "64"))).startswith(
-        "The faces were not prepared alike. train (train)"
+        "The faces were not prepared alike; they differ in size and template. train (train): arcface 1, 112 x 112"
     )
 
 

@@ -47,26 +47,28 @@ def _removed(d: Data) -> str:
 
 def preparation(rows: tuple[Data, ...]) -> str:
     """Whether all faces were aligned and cropped alike, as far as their preprocessing contracts say."""
+    known = [d.contract for d in rows if d.contract]
+    if not known:
+        return "How the faces were aligned and cropped is not known: no set came with a preprocessing contract."
+    differ = sorted({name for one in known for name in one if one[name] != known[0].get(name, one[name])})
+    if not differ and len(known) == len(rows):
+        return f"All faces were prepared alike: {_way(known[0])}."
     ways: dict[str, list[str]] = {}
     for d in rows:
         ways.setdefault(_way(d.contract), []).append(f"{d.role} ({d.name})")
-    if list(ways) == [""]:
-        return "How the faces were aligned and cropped is not known: no set came with a preprocessing contract."
-    if len(ways) == 1:
-        return f"All faces were prepared alike: {next(iter(ways))}."
-    parts = "; ".join(f"{listed(names)}: {way or 'not known'}" for way, names in ways.items())
-    if "" in ways and len(ways) == 2:
+    parts = "; ".join(f"{listed(names)}: {way}" for way, names in ways.items())
+    if not differ:
         return f"Of some faces it is not known how they were aligned and cropped. {parts}."
-    return f"The faces were not prepared alike. {parts}."
+    return f"The faces were not prepared alike; they differ in {listed(differ)}. {parts}."
 
 
 def _way(contract: dict[str, Any] | None) -> str:
-    """A contract in words: "arcface 1, 112 x 112, RGB"; "" where there is none."""
+    """A contract in words: "arcface 1, 112 x 112, RGB"."""
     if not contract:
-        return ""
+        return "not known"
     size, template = contract.get("size") or {}, contract.get("template") or {}
     words = f"{template.get('name')} {template.get('version')}, {size.get('width')} x {size.get('height')}"
-    return f"{words}, {contract.get('channels')}, {contract.get('interpolation')}"
+    return f"{words}, {contract.get('channels')}"
 
 
 _SHARED = {
