@@ -82,8 +82,8 @@ def evaluate(
         arrays, test = embedded(model, data, images, progress, any_contract=any_contract, say=progress.say)
         held, what = Input(arrays, {}), model_hash(given if given.is_dir() else given.parent)
     else:
-        if data is not None or images is not None:
-            raise BadInput(f"--data and --images belong to a trained network; {given} is none.")
+        if data is not None or images is not None or any_contract:
+            raise BadInput(f"--data, --images and --any-contract belong to a trained network; {given} is none.")
         held = read_input(given, protocol)
         test, what = held.digests(protocol)
     if "embeddings" in held.arrays and (sentence := repeated(held.arrays["embeddings"], held.arrays.get("identities"))):
