@@ -60,6 +60,7 @@ def trained(faceloss: Cli, toy_faces: Path, tmp_path_factory: pytest.TempPathFac
     assert done.returncode == 0, done.stderr
     assert "arcface (s=10, m=0.1) on 128 images of 16 identities" in done.stderr
     assert "arning" not in done.stderr
+    assert "note: It is not known how the faces of people train were aligned" in done.stderr
     return out, done.stdout
 
 
@@ -97,6 +98,8 @@ def test_the_model_is_handed_over_with_its_contract(trained: tuple[Path, str]) -
     assert contract["files"] == {"model.safetensors": digest}
     assert contract["facts"]["trained_with"]["hyperparameters"]["m"] == 0.1
     assert contract["facts"]["trained_with"]["seed"] == 3
+    assert contract["facts"]["faces"] is None
+    assert len(contract["facts"]["mean_face"]) == 2 * 32 * 32 * 3
     assert said.splitlines()[:3] == [str(out / name) for name in ("model.safetensors", "model.json", "report.html")]
 
 

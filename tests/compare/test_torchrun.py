@@ -64,9 +64,9 @@ def refused(started: list[subprocess.Popen[str]]) -> str:
 
 @pytest.fixture(scope="module")
 def twice(toy_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two comparisons by two processes each, started by torchrun itself."""
+    """A comparison by two processes, started by torchrun itself, and the same with its faces streamed."""
     outs = [tmp_path_factory.mktemp("torchrun") / "runs" for _ in range(2)]
-    for out in outs:
+    for out, how in zip(outs, ([], ["--stream"]), strict=True):
         command = [
             sys.executable,
             "-m",
@@ -76,7 +76,7 @@ def twice(toy_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
             "-m",
             "faceloss",
         ]
-        command += ["compare", "--data", str(toy_faces), *SMALL, "--out", str(out)]
+        command += ["compare", "--data", str(toy_faces), *SMALL, *how, "--out", str(out)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == str(out / "report.html")  # said once
@@ -85,8 +85,10 @@ def twice(toy_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
     return outs
 
 
-def test_two_processes_write_the_same_bytes_each_time(twice: list[Path]) -> None:
-    assert (twice[0] / "records.jsonl").read_bytes() == (twice[1] / "records.jsonl").read_bytes()
+def test_two_processes_write_the_same_bytes_each_time_whether_faces_are_streamed_or_kept(twice: list[Path]) -> None:
+    kept, streamed = ((out / "records.jsonl").read_bytes() for out in twice)
+    assert b" --stream" in streamed
+    assert streamed.replace(b" --stream", b"") == kept
     assert (twice[0] / "report.html").stat().st_size > 10_000
 
 

@@ -39,6 +39,29 @@ def test_a_hit_skips_decoding(folder, decoded, cache_aside):
     assert not second.pixels.flags.writeable
 
 
+def test_picture_hashes_are_computed_once_and_kept(folder, monkeypatch, cache_aside):
+    calls = []
+    right = cache.prints
+    monkeypatch.setattr(cache, "prints", lambda pixels: calls.append(len(pixels)) or right(pixels))
+    root = folder(ann=3, bob=2)
+    first = load_faces(root, size=16)
+    assert sum(calls) == 5
+    np.testing.assert_array_equal(first.prints, right(first.pixels[:]))
+    assert len(set(first.prints.tolist())) == 5
+    np.testing.assert_array_equal(load_faces(root, size=16).prints, first.prints)
+    assert sum(calls) == 5
+    (kept,) = cache_aside.glob("*/prints-1.u64")
+    for damage in (kept.unlink, lambda: kept.write_bytes(b"12345678")):  # as of an older version, or cut
+        damage()
+        calls.clear()
+        np.testing.assert_array_equal(load_faces(root, size=16).prints, first.prints)
+        load_faces(root, size=16)
+        assert sum(calls) == 5
+    kept.unlink()
+    monkeypatch.setattr(cache, "write_atomically", lambda *_: (_ for _ in ()).throw(CouldNotFinish("full")))
+    np.testing.assert_array_equal(load_faces(root, size=16).prints, first.prints)
+
+
 def test_the_key_follows_content_names_size_and_preprocessing(folder, decoded, picture, monkeypatch):
     root = folder(ann=3, bob=2)
     digests = {load_faces(root, size=16).digest}

@@ -63,6 +63,45 @@ def test_copies_are_found_and_only_they(builtin: Faces, change: str) -> None:
     assert found.bits.max() <= 5
 
 
+@pytest.mark.parametrize("change", ["JPEG 75", "half the size, JPEG 75", "darker, JPEG 60"])
+def test_mirrored_copies_are_found_and_only_they(builtin: Faces, change: str) -> None:
+    rows = np.random.default_rng(1).choice(len(builtin), 200, replace=False)
+    original = builtin.take(rows)
+    # Every second one is mirrored.
+    images = [image[:, ::-1] if k % 2 else image for k, image in enumerate(original.pixels[:])]
+    changed = set_of(original, np.stack([CHANGES[change](np.ascontiguousarray(image)) for image in images]))
+    found = copies(changed, builtin)
+    assert found.first.tolist() == list(range(200))  # recall 1, precision 1: no other picture of the person either
+    assert found.second.tolist() == rows.tolist()
+    assert found.mirrored.tolist() == [k % 2 == 1 for k in range(200)]
+    assert found.correlation.min() > CORRELATION + 0.02
+    within = copies(both_of(original, changed))
+    assert within.first.tolist() == list(range(200))
+    assert within.second.tolist() == list(range(200, 400))
+    assert within.mirrored.sum() == 100
+
+
+def both_of(a: Faces, b: Faces) -> Faces:
+    """The images of two sets as one set."""
+    return replace(
+        a,
+        pixels=np.concatenate([a.pixels[:], b.pixels[:]]),
+        labels=np.concatenate([a.labels, b.labels]),
+        files=(*a.files, *b.files),
+        hashes=(*a.hashes, *b.hashes),
+        prints=None,
+    )
+
+
+def test_the_hash_of_the_mirror_image_needs_no_pixels(builtin: Faces) -> None:
+    some = builtin.pixels[:300]
+    first, second, bits = near(prints(some), prints(some[:, :, ::-1]), bits=0, mirrored=True)
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) >= {(k, k) for k in range(300)}
+    assert not bits.any()
+    first, second, _ = near(prints(some), prints(some[:, :, ::-1]), bits=0)
+    assert not len(first)  # faces are not that symmetric
+
+
 def test_different_pictures_of_a_person_are_no_copies(builtin: Faces) -> None:
     assert len(copies(builtin)) == 0
     first, second, _ = near(prints(builtin.pixels[:]))
@@ -72,7 +111,7 @@ def test_different_pictures_of_a_person_are_no_copies(builtin: Faces) -> None:
 
 def test_exact_files_are_found_whatever_they_show(builtin: Faces) -> None:
     two = builtin.take([3, 3, 40])
-    black = replace(two, pixels=np.zeros((3, 64, 64, 3), np.uint8))
+    black = replace(two, pixels=np.zeros((3, 64, 64, 3), np.uint8), prints=None)
     found = copies(black)
     assert (found.first.tolist(), found.second.tolist(), found.exact.tolist()) == ([0], [1], [True])
     assert len(copies(set_of(black, black.pixels))) == 0  # plain pictures are copies of nothing else

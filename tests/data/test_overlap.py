@@ -58,6 +58,7 @@ def planted(builtin: Faces) -> Planted:
         groups=("",) * len(rows),
         hashes=tuple(f"new {k}" if new[k] else builtin.hashes[row] for k, row in enumerate(rows)),
         refused=(),
+        prints=None,
     )
     return train, test
 
@@ -114,6 +115,7 @@ def test_each_choice_does_as_it_says(planted: Planted, choice: str) -> None:
         splits=("train",) * len(train) + ("test",) * len(test),
         groups=("",) * (len(train) + len(test)),
         hashes=(*train.hashes, *test.hashes),
+        prints=None,
     )
     if choice == "drop-from-test":  # a guest without copies, so that something is left to test
         tested = [both.identities.index(name) for name in ("p009", "p020", "alias 10")]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceloss.data.contract import read_contract
 from faceloss.data.load import load_faces
-from faceloss.data.photographs.contract import read_contract
 from faceloss.data.photographs.ledger import COLUMNS
 from faceloss.data.photographs.prepare import crop_names, prepare, read_ledger
 from faceloss.data.photographs.select import Selection, parse_smallest, policy

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceloss.data.decode import MAX_PIXELS
 from faceloss.data.entries import Entry
 from faceloss.data.photographs import pool
 from faceloss.data.photographs.detector import choose_detector
@@ -285,6 +286,7 @@ def test_a_killed_command_leaves_no_process_behind(tmp_path):
 import subprocess, time
 from functools import partial
 from pathlib import Path
+from faceloss.data.decode import MAX_PIXELS
 from faceloss.data.entries import Entry
 from faceloss.data.photographs import pool
 from faceloss.data.photographs.detector import choose_detector
@@ -317,3 +319,30 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_the_largest_photograph_takes_less_than_a_gigabyte(tmp_path, photograph):
+    """50 megapixels of four channels, uncompressed: 200 MB of file and as much once decoded, before it becomes RGB."""
+    (tmp_path / "in").mkdir()
+    large = Image.new("RGB", (8160, 6120), (90, 120, 100))
+    assert large.width * large.height <= MAX_PIXELS < 1.002 * large.width * large.height
+    large.paste(photograph(2, (60, 40, 110)).resize((2640, 2400), Image.Resampling.BILINEAR), (3000, 2000))
+    large.convert("CMYK").save(tmp_path / "in" / "large.tif")
+    del large
+    code = f"""
+import resource
+from pathlib import Path
+from faceloss.data.photographs.prepare import prepare
+done = prepare(Path({str(tmp_path / "in")!r}), Path({str(tmp_path / "out")!r}), processes=1)
+status = Path("/proc/self/status")  # ru_maxrss of a process holds the peak of the one that started it, too
+lines = status.read_text().splitlines() if status.exists() else []
+own = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+own = own or [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+print(done.crops, own[0], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    crops, own, of_workers = map(int, ended.stdout.split())
+    assert crops == 1  # it was looked at in full
+    unit = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts in
+    assert of_workers * unit > 200e6  # the picture was in it
+    assert (own + of_workers) * unit < 1e9  # 740 MB when this was written

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from faceloss.data.cache import read_faces
+from faceloss.data.contract import read_contract
 from faceloss.data.photographs.align import similarity, template, warp
 from faceloss.data.photographs.detector import choose_detector, open_detector
 from faceloss.data.photographs.prepare import prepare, read_ledger
 from faceloss.data.photographs.select import Selection
+from faceloss.data.sources import open_source
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("detection")]
 POINTS = ("leye", "reye", "nose", "lmouth", "rmouth")
@@ -45,6 +48,23 @@ def known(photographs: Path, detector: str) -> dict[str, np.ndarray]:
         for row in rows
         if row[f"{detector}_leye_x"]
     }
+
+
+def test_every_photograph_is_in_the_ledger_with_its_crop_or_a_reason(photographs: Path, ledger: Path) -> None:
+    rows = list(read_ledger(ledger / "ledger.jsonl"))
+    given = {str(path.relative_to(photographs / "images")) for path in (photographs / "images").rglob("*.*")}
+    assert {row["file"] for row in rows} == given
+    assert len(rows) == 130
+    dropped = {row["file"]: row["reason"] for row in rows if row["status"] == "dropped"}
+    assert set(dropped.values()) <= {"no face found", "only small faces", "only doubtful faces"}
+    assert len(dropped) <= 3
+    faces = read_faces(open_source(ledger, flat=True), 112)  # the photographs name nobody
+    assert len(faces) == 130 - len(dropped)
+    assert faces.refused == ()
+    assert read_contract(ledger) is not None
+    crops = {face["crop"]: face["sha256"] for row in rows for face in row["faces"] if face["crop"]}
+    assert dict(zip(faces.files, faces.hashes, strict=True)) == crops
+    assert faces.pixels.std(axis=(1, 2, 3)).min() > 10
 
 
 @pytest.mark.parametrize("detector", ["mtcnn", "yunet"])

@@ -1,116 +1,144 @@
-"""Streams of shards: every image once, the same order again, from any place, on any number of ranks."""
+"""Faces that are streamed from shards: the same faces as those of the cache, in an order that is kept."""
 
 import io
 import tarfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from faceloss.data import cache, encoded
+from faceloss.data.batches import shuffled_batches, windowed_batches
+from faceloss.data.encoded import shards_of
 from faceloss.data.export import export_shards
 from faceloss.data.load import load_faces
 from faceloss.data.sources import open_source
-from faceloss.data.stream import index_shards, stream, windows
-from faceloss.errors import BadInput
+from faceloss.errors import BadInput, CouldNotFinish
 
 SHARDS, EACH = 5, 7
 
 
 @pytest.fixture
-def shards(folder, tmp_path):
+def shards(folder, tmp_path) -> Path:
     """33 images in five shards, the last of them smaller."""
     root = folder(**{f"p{i:02d}": 3 for i in range(11)})
     export_shards(open_source(root), tmp_path / "out", per_shard=EACH)
-    found = sorted((tmp_path / "out").glob("*.tar"))
-    assert len(found) == SHARDS
-    return found
+    assert len(list((tmp_path / "out").glob("*.tar"))) == SHARDS
+    return tmp_path / "out"
 
 
-def places(index, **options):
-    return [(s.place, s.number) for s in stream(index, size=16, **{"seed": 1, "epoch": 0, **options})]
+def test_they_are_the_faces_of_the_cache(shards, cache_aside):
+    kept, streamed = load_faces(shards, size=24), load_faces(shards, size=24, stream=True)
+    assert np.ptp(kept.pixels) > 100
+    for name in ("name", "identities", "files", "splits", "groups", "hashes", "refused", "digest"):
+        assert getattr(streamed, name) == getattr(kept, name)
+    assert (streamed.labels == kept.labels).all()
+    assert (streamed.prints == kept.prints).all()
+    assert streamed.pixels.shape == kept.pixels.shape == (33, 24, 24, 3)
+    for index in (4, -1, slice(3, 20, 4), [7, 7, 0], np.arange(33) % 3 == 1, slice(None)):
+        assert (streamed.pixels[index] == kept.pixels[index]).all()
+        assert streamed.pixels[index].shape == kept.pixels[index].shape
+    some = [30, 2, 11]
+    assert (streamed.take(some).pixels[:] == kept.take(some).pixels[:]).all()
+    folders = {path.name: sum(file.stat().st_size for file in path.iterdir()) for path in cache_aside.iterdir()}
+    assert folders[kept.digest] > 33 * 24 * 24 * 3
+    assert folders[f"{kept.digest}-stream"] < 33 * 24 * 24
 
 
-def test_every_image_once_with_its_pixels_and_identity(shards):
-    index = index_shards(shards)
-    faces = load_faces(shards[0].parent, size=16)
-    assert index.identities == faces.identities
-    known = {pixels.tobytes(): int(label) for pixels, label in zip(faces.pixels, faces.labels, strict=True)}
-    assert len(known) == 33
-    got = list(stream(index, size=16, seed=1, epoch=0))
-    assert [s.place for s in got] == list(range(33))
-    assert sorted(s.number for s in got) == list(range(33))
-    assert {s.pixels.tobytes(): s.label for s in got} == known
+def test_only_what_is_asked_for_is_decoded_and_that_each_time(shards, monkeypatch):
+    load_faces(shards, size=16, stream=True)
+    calls = []
+    for module in (cache, encoded):
+        right = module.decode
+        monkeypatch.setattr(module, "decode", lambda *given, right=right: calls.append(1) or right(*given))
+    faces = load_faces(shards, size=16, stream=True)
+    assert calls == []  # that all can be decoded is known from the first time
+    _ = faces.pixels[[1, 2, 3]]
+    _ = faces.take([1, 2]).pixels[0]
+    assert len(calls) == 4
 
 
-def test_the_order_is_keyed_by_seed_and_epoch_and_mixes_a_window(shards):
-    index = index_shards(shards)
-    first = places(index)
-    assert places(index_shards(shards)) == first
-    assert places(index, epoch=1) != first
-    assert places(index, seed=2) != first
-    origin = [
-        np.searchsorted(index.first, part, side="right") - 1 for part in windows(index, seed=1, epoch=0, window=2)
+def test_shards_are_read_from_front_to_back(shards, monkeypatch):
+    asked: list[tuple[str, int]] = []
+
+    def noted(path: str, offset: int, size: int) -> bytes:
+        asked.append((path, offset))
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    monkeypatch.setattr("faceloss.data.shards.read_range", noted)
+    monkeypatch.setattr(cache, "_THREADS", 1)
+    load_faces(shards, size=16, stream=True)
+    assert len(asked) == 2 * 33
+    assert asked[:33] == asked[33:] == sorted(asked[:33])
+    files = load_faces(shards, size=16, stream=True).files
+    assert list(files) == sorted(files)  # whatever the order in the shards is
+
+
+def test_windows_mix_a_few_shards_at_a_time(shards):
+    faces = load_faces(shards, size=16, stream=True)
+    where = shards_of(faces)
+    assert np.bincount(where).tolist() == [7, 7, 7, 7, 5]
+    first = windowed_batches(where, 2, 4, seed=1, epoch=0)
+    assert [len(batch) for batch in first] == [4] * 8
+    order = np.concatenate(windowed_batches(where, 2, 33, seed=1, epoch=0))
+    assert sorted(order.tolist()) == list(range(33))  # each image once
+    assert np.concatenate(first).tolist() == order[:32].tolist()
+    cuts = np.flatnonzero([len(set(where[order[:end]])) > 2 for end in range(1, 34)])[0]
+    opened = where[order]
+    assert set(opened[:cuts]).isdisjoint(opened[cuts:])  # a window is read before the next
+    assert (np.diff(opened[:cuts]) != 0).sum() > 3  # mixed, not one after the other
+    assert order[:cuts].tolist() != sorted(order[:cuts].tolist())
+    again = [
+        np.concatenate(windowed_batches(where, 2, 4, seed=s, epoch=e)).tolist() for s, e in ((1, 0), (1, 1), (2, 0))
     ]
-    assert [len(set(part)) for part in origin] == [2, 2, 1]  # each of a few shards
-    assert (np.diff(origin[0]) != 0).sum() > 3  # mixed, not one after the other
-    alone = [part.tolist() for part in windows(index, seed=1, epoch=0, window=1)]
-    assert any(part != sorted(part) for part in alone)
-    assert [part[0] // EACH for part in alone] != list(range(SHARDS))
-
-
-@pytest.mark.parametrize("window", [1, 2, 8])
-@pytest.mark.parametrize("world", [1, 2, 3, 4])
-def test_ranks_share_an_epoch_and_any_place_goes_on(shards, world, window):
-    index = index_shards(shards)
-    whole = places(index, window=window)
-    for start in (0, 1, 7, 12, 20, 32, 33):
-        parts = [places(index, start=start, rank=rank, world=world, window=window) for rank in range(world)]
-        assert len({len(part) for part in parts}) == 1  # in step
-        together = sorted(place for part in parts for place in part)
-        usable = (33 - start) // world * world
-        assert together == whole[start : start + usable]
-        for rank, part in enumerate(parts):
-            assert all((place - start) % world == rank for place, _ in part)
-
-
-def test_it_goes_on_across_the_images_decoded_ahead(shards, monkeypatch):
-    monkeypatch.setattr("faceloss.data.stream._AHEAD", 3)
-    index = index_shards(shards)
-    assert places(index) == [(place, number) for place, (_, number) in enumerate(places(index, window=8))]
-    assert places(index, start=5, world=2, rank=1)[0][0] == 6
-    assert len(places(index, start=5, world=2, rank=1)) == 14
+    assert again[0] == np.concatenate(first).tolist()
+    assert len({tuple(each) for each in again}) == 3
+    openings = {int(where[windowed_batches(where, 1, 4, seed=1, epoch=epoch)[0][0]]) for epoch in range(8)}
+    assert len(openings) > 2  # the shards come in another order each time
+    whole = np.concatenate(windowed_batches(where, 99, 33, seed=1, epoch=0))
+    assert len(set(where[whole[:7]])) > 2  # a window of everything
+    part = faces.take(np.arange(0, 33, 2))
+    assert (shards_of(part) == where[::2]).all()
+    assert shards_of(load_faces(shards, size=16)) is None
+    for window, batch in ((0, 4), (2, 0)):
+        with pytest.raises(BadInput, match="are not possible"):
+            windowed_batches(where, window, batch, seed=0, epoch=0)
+    assert [len(batch) for batch in shuffled_batches(33, 4, 1, 0)] == [4] * 8
 
 
 @pytest.mark.faults
-def test_a_broken_image_keeps_its_place(tmp_path, picture):
+def test_a_broken_image_is_refused_and_never_asked_for(tmp_path, picture):
     file = io.BytesIO()
     picture(1).save(file, "PNG")
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
-        for key, data in enumerate([file.getvalue(), file.getvalue()[:80], b""]):
+        for key, data in enumerate([file.getvalue(), file.getvalue()[:80], b"", file.getvalue() + b"x"]):
             for ending, content in (("cls", b"4"), ("png", data)):
                 member = tarfile.TarInfo(f"{key}.{ending}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
-    index = index_shards([tmp_path / "0.tar"])
+    faces = load_faces(tmp_path / "0.tar", size=16, stream=True)
+    assert [(r.file, r.reason) for r in faces.refused] == [("1.png", "truncated or corrupt"), ("2.png", "empty file")]
+    assert faces.files == ("0.png", "3.png")
+    assert (faces.pixels[0] == faces.pixels[1]).all()
+
+
+@pytest.mark.faults
+def test_images_that_change_or_vanish_stop_the_work(shards):
+    faces = load_faces(shards, size=16, stream=True)
+    first = sorted(shards.glob("*.tar"))[0]
+    row = int(np.flatnonzero(shards_of(faces) == 0)[0])
+    offset = faces.pixels.array.entries[row].place[1]
+    whole = first.read_bytes()
+    first.write_bytes(whole[: offset + 40] + bytes([whole[offset + 40] ^ 1]) + whole[offset + 41 :])
+    with pytest.raises(CouldNotFinish, match=r"it changed.*bring the images back"):
+        faces.pixels[[row]]
+    first.unlink()
+    with pytest.raises(CouldNotFinish, match="No such file"):
+        faces.pixels[[row]]
     before = list(warnings.filters)
-    got = {}
-    for streamed in stream(index, size=16, seed=0, epoch=0):
-        assert warnings.filters == before  # while others work, theirs
-        got[streamed.number] = (streamed.pixels is not None, streamed.reason)
-    assert got == {0: (True, ""), 1: (False, "truncated or corrupt"), 2: (False, "empty file")}
-    (tmp_path / "0.tar").unlink()
-    (gone, *_) = stream(index, size=16, seed=0, epoch=0)
-    assert gone.reason == "cannot be read (No such file or directory)"
-
-
-def test_what_cannot_be_streamed(shards, tmp_path):
-    index = index_shards(shards)
-    for options in ({"rank": 2, "world": 2}, {"rank": -1}, {"start": 34}, {"start": -1}):
-        with pytest.raises(BadInput, match="is not possible; there are 33 images"):
-            places(index, **options)
-    with pytest.raises(BadInput, match="window of 0"):
-        places(index, window=0)
-    with tarfile.open(tmp_path / "none.tar", "w"):
-        pass
-    with pytest.raises(BadInput, match="None of the 1 shards"):
-        index_shards([tmp_path / "none.tar"])
+    rest = np.flatnonzero(shards_of(faces) > 0)
+    assert len(faces.pixels[rest]) == 26
+    assert warnings.filters == before  # while others work, theirs

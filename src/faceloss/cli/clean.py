@@ -63,7 +63,14 @@ def read(data: str, model: Path | None, progress: Any, size: int = 112) -> tuple
         network = load_model(model)
     loaded = load_test(data, size=network.size if network else size, progress=progress)
     faces = loaded if isinstance(loaded, Faces) else loaded.faces
-    return faces, embeddings_of(network, faces, progress) if network else None
+    if network is None:
+        return faces, None
+    from faceloss.compare.contracts import like_the_model
+
+    remedy = "Prepare both alike, or leave out --model."
+    if sentence := like_the_model(data, faces, network.contract.get("faces"), False, remedy):
+        progress.say(f"note: {sentence}")
+    return faces, embeddings_of(network, faces, progress)
 
 
 def embeddings_of(network: Any, faces: Any, progress: Any) -> Any:

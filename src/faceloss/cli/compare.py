@@ -74,6 +74,8 @@ def compare(
     label_noise: tuple[str, ...],
     imbalance: float | None,
     overlap: Any,
+    any_contract: bool,
+    stream: bool,
     out: Path,
     settings: tuple[str, ...],
     workers: int | None,
@@ -117,7 +119,9 @@ def compare(
             seeds=seeds,
             balance=balance,
             robustness=corruptions,
-            recipe=resolve(recipe, budget, data, bool(tests), progress, noise=noise),
+            any_contract=any_contract,
+            stream=stream,
+            recipe=resolve(recipe, budget, data, bool(tests), progress, noise=noise, stream=stream),
         )
 
     finish(study, out, engine, workers, ray_address, slurm, show_faces=show_faces)

@@ -83,18 +83,21 @@ def _told(card: "Card") -> str:
 def export(source: str, out: Path, form: str, per_shard: int, seed: int) -> None:
     """Write the images of DATA into the new folder OUT; they are copied as they are, never encoded again.
 
-    DATA is anything that `faceloss compare --data` reads. The same images give the same bytes.
+    DATA is anything that `faceloss compare --data` reads. The same images give the same bytes. A contract.json of DATA,
+    which says how its faces were aligned, goes with them.
     """
+    from faceloss.data.contract import contract_of
     from faceloss.data.export import export_folder, export_shards
     from faceloss.data.load import open_named
     from faceloss.progress import Progress
 
     progress = Progress()
     faces = open_named(source)
+    contract = contract_of(source, faces)
     if form == "folder":
-        done = export_folder(faces, out, progress)
+        done = export_folder(faces, out, progress, contract=contract)
     else:
-        done = export_shards(faces, out, per_shard=per_shard, seed=seed, progress=progress)
+        done = export_shards(faces, out, per_shard=per_shard, seed=seed, progress=progress, contract=contract)
     progress.clear()
     shards = f" in {done.shards} shards" if form == "shards" else ""
     click.echo(f"{done.images} images of {done.identities} identities{shards}; {len(done.refused)} left out.")

@@ -18,6 +18,11 @@ import click
 @click.option(
     "--data", help="The faces or pair list to embed, where EMBEDDINGS is a trained network; as in `compare --test`."
 )
+@click.option(
+    "--any-contract",
+    is_flag=True,
+    help="Go on where --data was prepared otherwise than what the network was trained on.",
+)
 @click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list in --data refers to.")
 @click.option(
     "--lists",
@@ -49,6 +54,7 @@ def evaluate(
     data: str | None,
     images: Path | None,
     lists: tuple[Path, ...],
+    any_contract: bool,
     scores_out: Path | None,
     fars: tuple[float, ...],
     index: str | None,
@@ -100,11 +106,13 @@ def evaluate(
         from faceloss.compare.model import embedded, load_model
 
         asked = conditions_of(protocol.settings) if protocol and protocol.kind == "robustness" else ()
-        arrays, test = embedded(load_model(given), data, images, progress, asked)
+        arrays, test = embedded(
+            load_model(given), data, images, progress, asked, any_contract=any_contract, say=progress.say
+        )
         held, what = Input(arrays, {}), model_hash(given if given.is_dir() else given.parent)
     else:
-        if data is not None or images is not None:
-            raise BadInput(f"--data and --images belong to a trained network; {given} is none.")
+        if data is not None or images is not None or any_contract:
+            raise BadInput(f"--data, --images and --any-contract belong to a trained network; {given} is none.")
         held = read_input(given, protocol)
         if lists and not held.scores:
             from faceloss.evaluate.ijb import with_lists

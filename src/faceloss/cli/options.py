@@ -8,7 +8,9 @@ import click
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``command`` with --data, --images, --label-noise, --imbalance, --overlap, --epochs, --budget and --set."""
+    """``command`` with --data, --stream, --images, --label-noise, --imbalance, --overlap, --any-contract, --epochs,
+    --budget and --set.
+    """
     for option in (
         click.option(
             "--set",
@@ -40,7 +42,18 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Spoil training on purpose: labels replaced by another identity's, images replaced by strangers; the "
             "same for every loss and seed (docs/robustness.md).",
         ),
+        click.option(
+            "--any-contract",
+            is_flag=True,
+            help="Go on where a test was prepared otherwise than the training faces, as their contract.json say.",
+        ),
         click.option("--images", type=click.Path(path_type=Path), help="The folder that a pair list refers to."),
+        click.option(
+            "--stream",
+            is_flag=True,
+            help="Decode the faces of --data whenever they are needed instead of keeping them in the cache: for "
+            "sets larger than the disk. The results are the same.",
+        ),
         click.option(
             "--data",
             required=True,

@@ -63,5 +63,6 @@ def overlap(first: str, second: str, model: Path | None, as_json: bool, show: in
 def _line(row: dict[str, Any]) -> str:
     facts = [f"{row['pictures']} shared pictures"] if row.get("pictures") else []
     facts += [f"{row['bits']} bits differ, correlation {row['correlation']:.3f}"] if row["kind"] == "pictures" else []
+    facts += ["mirrored"] if row.get("mirrored") else []
     facts += [f"cosine {row['cosine']:.3f}, from {row['threshold']:.3f}"] if row.get("cosine") is not None else []
     return f"{row['first']}  =  {row['second']}" + (f"  ({'; '.join(facts)})" if facts else "")

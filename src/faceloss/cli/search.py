@@ -51,6 +51,8 @@ def search(
     label_noise: tuple[str, ...],
     imbalance: float | None,
     overlap: Any,
+    any_contract: bool,
+    stream: bool,
     out: Path,
     settings: tuple[str, ...],
     workers: int | None,
@@ -93,7 +95,11 @@ def search(
             noise=noise,
             losses=arms(methods or METHODS[-1:], controls=controls),
             seeds=seeds,
-            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, noise=noise),
+            any_contract=any_contract,
+            stream=stream,
+            recipe=resolve(
+                recipe_from(data, epochs, settings), budget, data, bool(tests), progress, noise=noise, stream=stream
+            ),
         )
 
     finish(study, out, engine, workers, ray_address, slurm)

@@ -46,6 +46,8 @@ def train(
     label_noise: tuple[str, ...],
     imbalance: float | None,
     overlap: Any,
+    any_contract: bool,
+    stream: bool,
     out: Path,
     settings: tuple[str, ...],
 ) -> None:
@@ -79,7 +81,11 @@ def train(
             losses=(loss,),
             seeds=1,
             single=single,
-            recipe=resolve(recipe_from(data, epochs, settings), budget, data, bool(tests), progress, single, noise),
+            any_contract=any_contract,
+            stream=stream,
+            recipe=resolve(
+                recipe_from(data, epochs, settings), budget, data, bool(tests), progress, single, noise, stream
+            ),
         )
 
     finish(study, out, None, None, None, ())

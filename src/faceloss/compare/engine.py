@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from faceloss.compare import outside
+from faceloss.compare.contracts import as_begun
 from faceloss.compare.engines import Engine, on_this_machine
 from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.here import here
@@ -21,6 +22,7 @@ from faceloss.compare.records import assemble
 from faceloss.compare.reward import usable
 from faceloss.compare.run import steps
 from faceloss.compare.study import Competitor, Run, Study, candidates, competitors, plan
+from faceloss.data.contract import unknown
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
 from faceloss.lock import locked
@@ -62,6 +64,7 @@ def compare(
         close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
+        as_begun(bench.records, out)
         share(len(bench.train.identities), ranks.rank, ranks.size)  # refuses more processes than classes
         refuse_what_cannot_fit(study, len(bench.train.identities), ranks)
         if study.balance:
@@ -84,6 +87,8 @@ def compare(
             for remark in (*row.remarks, not_spread(row, study.recipe, len(bench.train.identities), ranks)):
                 if remark:
                     progress.say(f"note on {row.label}: {remark}")
+        if sentence := unknown({row["name"]: row["contract"] for row in bench.records}):
+            progress.say(f"note: {sentence}")
         ranks.alone(lambda: [study.model_dump_json(), bench.digests, [run.id for run in todo]])
         if todo:
             together = partial(here, ranks=ranks) if ranks.size > 1 else partial(on_this_machine, workers=workers)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceloss import nets
+from faceloss.compare.contracts import like_the_model
 from faceloss.compare.judge import Embed
 from faceloss.compare.looks import test_digest
 from faceloss.compare.robustness import probes
@@ -173,17 +174,27 @@ def embedded(
     images: Path | None = None,
     progress: Callback | None = None,
     conditions: Sequence[tuple[str, int]] = (),
+    *,
+    any_contract: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> tuple[dict[str, NDArray[Any]], str]:
     """What a protocol takes: the arrays of ``data``, embedded by ``model``, and the digest of the test.
 
     ``data`` is what ``faceloss compare --test`` takes: a labelled set of faces, or a list of pairs (then with
     ``images``). The arrays are ``embeddings``, ``identities`` and ``groups`` where they are known, and ``pairs``; with
     ``conditions``, corruptions and levels, also ``conditions`` and ``corrupted``, which is embedded when asked for.
+    ``say`` is told where it is not known that both were prepared alike.
+
+    Raises:
+        BadInput: ``data`` cannot be used, or was prepared otherwise than the faces that the model was trained on, and
+            it was not said that this shall be (``any_contract``).
     """
     for name, _ in conditions:
         corruptions_of(name)  # refused before minutes of work
     loaded = load_test(data, images=images, size=model.size, progress=progress)
     faces: Faces = loaded.faces if isinstance(loaded, PairList) else loaded
+    if sentence := like_the_model(data, faces, model.contract.get("faces"), any_contract):
+        say(f"note: {sentence}")
     rows = []
     for start in range(0, len(faces), 1024):
         chosen = np.arange(start, min(start + 1024, len(faces)))  # a copy: the cache is read-only

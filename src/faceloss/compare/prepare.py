@@ -1,15 +1,16 @@
 """From the paths of a study to decoded, disjoint training, validation and test faces."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceloss.compare.contracts import tests_like_training
 from faceloss.compare.noise import Noise, told
 from faceloss.compare.study import Single, Study
-from faceloss.data.duplicates import prints_of
+from faceloss.data.contract import decisive
+from faceloss.data.encoded import shards_of
 from faceloss.data.entries import silent
 from faceloss.data.faces import Faces, PairList
 from faceloss.data.load import load_faces
@@ -55,12 +56,15 @@ def prepare(study: Study, progress: Callback | None = None) -> Bench:
     Raises:
         BadInput: a path that does not exist or cannot be used, or too few identities; says which and what to do.
     """
-    source = load_faces(study.data, size=study.recipe.size, progress=progress)
+    source = load_faces(study.data, size=study.recipe.size, progress=progress, stream=study.stream)
+    if study.recipe.shard_window and shards_of(source) is None:
+        raise BadInput(
+            "--set shard_window=... is of faces that are streamed from shards: add --stream, or leave it out."
+        )
     shares = fractions(bool(study.tests), study.single)
-    if study.tests or any(shares.values()) or set(source.splits) - {"", "train"}:  # else there is nothing to compare
-        source = _with_prints(source, progress)
     parts = split_identities(source, seed=study.split_seed, overlap=study.overlap, **shares)
     tests = [_load(path, study, progress) for path in study.tests]
+    tests_like_training(study, source, [(test.name, test.faces) for test in tests])
     train, val, tests, cuts, from_tests = _apart(study, parts.train, parts.val, tests, progress)
     own = (parts.overlap_identities, parts.overlap_images, parts.overlap_kinds)
     if len(parts.test):
@@ -88,10 +92,6 @@ def prepare(study: Study, progress: Callback | None = None) -> Bench:
         sets[0][3].update(_counts(study, [Removed(train, *own), *cuts]))
     records = tuple(_record(role, name, faces) | more for role, name, faces, more in sets)
     return Bench(train, val if len(val) else None, tuple(tests), parts.test_closed, records, enrolled)
-
-
-def _with_prints(faces: Faces, progress: Callback | None) -> Faces:
-    return replace(faces, prints=prints_of(faces, progress or silent))
 
 
 def _apart(
@@ -149,9 +149,8 @@ def _load(path: str, study: Study, progress: Callback | None) -> Test:
     place = Path(path).resolve()
     name = f"{place.parent.name}/{place.name}"
     if isinstance(loaded, PairList):
-        loaded = replace(loaded, faces=_with_prints(loaded.faces, progress))
         return Test(name, loaded.faces, loaded)
-    return Test(name, _with_prints(loaded, progress), None)
+    return Test(name, loaded, None)
 
 
 def _distinct(tests: list[Test]) -> list[Test]:
@@ -180,6 +179,7 @@ def _record(role: str, name: str, faces: Faces) -> dict[str, Any]:
         "reasons": dict(sorted(reasons.items())),
         "refused_files": [[item.file, item.reason] for item in faces.refused[:50]],
         "digest": faces.digest,
+        "contract": decisive(faces.contract),
         "groups": dict(sorted(Counter(group for group in faces.groups if group).items())),
         "group_identities": dict(sorted(Counter(group for group, _ in people if group).items())),
         **({"generated": True} if faces.generated else {}),

@@ -64,6 +64,7 @@ def resolve(
     progress: Callback,
     single: Single | None = None,
     noise: Noise = Noise(),  # noqa: B008 (frozen)
+    stream: bool = False,
 ) -> Recipe:
     """Settle what depends on machine and data: device, precision, and the epochs that a budget of images allows.
 
@@ -80,7 +81,7 @@ def resolve(
         if not match:
             raise BadInput(f"--budget {budget}: write a number of images per run, e.g. 200000, 200k or 1.5M.")
         images = float(match.group(1)) * {"": 1, "k": 1e3, "m": 1e6}[match.group(2).lower()]
-        faces = load_faces(data, size=recipe.size, progress=progress)
+        faces = load_faces(data, size=recipe.size, progress=progress, stream=stream)
         shares = fractions(tested, single)
         train = split_identities(faces, seed=0, val=shares["val"], test=shares["test"]).train
         left = len(spoil(train, **noise.model_dump()).faces)

@@ -7,6 +7,7 @@ was killed and resumed ends in the same bytes as one that was not.
 import json
 import platform
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,20 +136,21 @@ def _study_record(study: Study, plan: Record) -> Record:
 
 def command(study: Study) -> str:
     """A command line that starts this study anew."""
-    words = [f"faceloss compare --data {study.data} --losses '{','.join(study.losses)}' --seeds {study.seeds}"]
+    words = [f"faceloss compare --data {quote(study.data)} --losses '{','.join(study.losses)}' --seeds {study.seeds}"]
     words += [f"--loss {name}.py" for name in study.loss_files]
     if study.single:
         name, parenthesis, values = study.losses[0].partition("(")
         loss = f"{name}{'.py' if name in study.loss_files else ''}{parenthesis}{values}"
-        words = [f"faceloss train --data {study.data} --loss '{loss}' --seed {study.single.seed}"]
+        words = [f"faceloss train --data {quote(study.data)} --loss '{loss}' --seed {study.single.seed}"]
         words += [f"--val {study.single.val:g}"] if study.single.val else []
-    words += [f"--test {test}" for test in study.tests]
+    words += [f"--test {quote(test)}" for test in study.tests]
     if study.images:
-        words.append(f"--images {study.images}")
+        words.append(f"--images {quote(study.images)}")
     if study.balance:
         words.append("--balance")
     words += words_of(study.noise)
     words += [f"--robustness {','.join(study.robustness)}"] if study.robustness else []
+    words += ["--any-contract"] * study.any_contract + ["--stream"] * study.stream
     defaults = type(study.recipe)().model_dump()
     given = study.recipe.model_dump(exclude={"device", "precision", "epochs"})
     words.append(f"--epochs {study.recipe.epochs}")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from faceloss import losses, nets
 from faceloss.compare import why
+from faceloss.compare.contracts import same_as_checkpoint
 from faceloss.compare.flops import count
 from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
@@ -23,6 +24,8 @@ from faceloss.compare.robustness import Watch
 from faceloss.compare.search import Search, search
 from faceloss.compare.search_log import clear, read, schedule
 from faceloss.compare.study import Run, Study, full_hyperparameters
+from faceloss.data.appearance import to_text
+from faceloss.data.contract import decisive
 from faceloss.data.decode import PREPROCESSING
 from faceloss.data.keys import key
 from faceloss.errors import CouldNotFinish
@@ -130,7 +133,8 @@ def execute(
             else:
                 saved = checkpoint.load(folder, "checkpoint", state.held(), ranks)
                 if saved is not None:
-                    state.restore(*saved)
+                    state.restore(saved[0], same_as_checkpoint(bench.train, saved[1], folder))
+                prepared = {"faces": decisive(bench.train.contract)}
                 train(
                     state,
                     FaceEpochs(bench.train, recipe, run.seed, run.competitor.batches),  # type: ignore[arg-type]
@@ -138,7 +142,7 @@ def execute(
                     seed=run.seed,
                     courses=lambda epoch: policy.ask(epoch)[0],
                     save=lambda state: checkpoint.save(
-                        folder, "checkpoint", state.tensors(), state.facts(), state.held(), ranks
+                        folder, "checkpoint", state.tensors(), state.facts() | prepared, state.held(), ranks
                     ),
                     stop=stop,
                     observe=lambda state: observe(embedder(state, study), bench.val),
@@ -235,6 +239,8 @@ def _finish(
             "preprocessing": PREPROCESSING,
             "input": "RGB, (value - 127.5) / 127.5",
             "flip_test": recipe.flip_test,
+            "faces": decisive(bench.train.contract),
+            "mean_face": to_text(bench.train),
             "trained_with": {"loss": row.loss, "hyperparameters": full_hyperparameters(row), "seed": run.seed},
         }
         checkpoint.save(folder, "model", tensors, contract)

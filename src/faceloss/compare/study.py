@@ -39,6 +39,8 @@ class Study(Frozen):
     balance: bool = False  # every row a second time, on batches with equally many images of each group
     noise: Noise = Noise()  # put into the training set on purpose
     robustness: tuple[str, ...] = ()  # corruptions under which the tests are judged as well
+    any_contract: bool = False  # go on where a test was prepared otherwise than ``data``
+    stream: bool = False  # ``data`` is decoded as it is asked for and not kept decoded; changes no result
     recipe: Recipe = Recipe()
     loss_files: dict[str, str] = Field(default={})  # losses from files of the user's own: name -> SHA-256 of the source
     plugins: dict[str, str] = Field(default={})  # losses of installed packages: name -> "package version"
@@ -231,7 +233,8 @@ def _replayed(label: str, hyperparameters: dict[str, Any]) -> str:
 
 def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list[Run]:
     """All runs of a study, seed by seed so that an unfinished study compares what it has on equal seeds."""
-    shared = study.recipe.model_dump_json(exclude={"checkpoint_seconds"}) + "|".join((study.version, *digests))
+    without = {"checkpoint_seconds", *([] if study.recipe.shard_window else ["shard_window"])}
+    shared = study.recipe.model_dump_json(exclude=without) + "|".join((study.version, *digests))
     shared += "".join(f"|{name}" for name in study.robustness)  # noise is in the digest of the training set
     runs = []
     for seed in study.each_seed:

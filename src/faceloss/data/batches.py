@@ -19,10 +19,33 @@ def shuffled_batches(n: int, batch: int, seed: int, epoch: int) -> list[Index]:
     """
     if n < 1 or batch < 1:
         raise BadInput(f"Batches of {batch} from {n} images are not possible; both must be at least 1.")
-    order = generator(seed, epoch, "shuffled").permutation(n).astype(np.int64)
-    if n <= batch:
+    return _cut(generator(seed, epoch, "shuffled").permutation(n).astype(np.int64), batch)
+
+
+def windowed_batches(shards: npt.ArrayLike, window: int, batch: int, seed: int, epoch: int) -> list[Index]:
+    """As `shuffled_batches`, but reading few files at a time: nearly random, for archives on slow disks.
+
+    ``shards`` [N] says which archive holds each image. The archives are shuffled and taken ``window`` at a time; the
+    images of these are shuffled among each other. Two images that lie in different windows never share a batch, but for
+    the one batch between two windows: people of whom all images lie in one archive meet few others, so archives should
+    hold images in random order, as those of `faceloss data export` do.
+    """
+    held, which = np.unique(np.asarray(shards), return_inverse=True)
+    if window < 1 or batch < 1 or not len(held):
+        raise BadInput(f"Batches of {batch} from windows of {window} shards are not possible; both must be at least 1.")
+    place = np.empty(len(held), np.int64)
+    place[generator(seed, epoch, "shards").permutation(len(held))] = np.arange(len(held))
+    inside = place[which] // window  # [N] the window of each image
+    parts = np.split(np.argsort(inside, kind="stable"), np.cumsum(np.bincount(inside))[:-1])
+    order = [generator(seed, epoch, "window", number).permutation(part) for number, part in enumerate(parts)]
+    return _cut(np.concatenate(order).astype(np.int64), batch)
+
+
+def _cut(order: Index, batch: int) -> list[Index]:
+    """Batches of an order; the last partial one is dropped unless it is the only one."""
+    if len(order) <= batch:
         return [order]
-    return [order[start : start + batch] for start in range(0, n - batch + 1, batch)]
+    return [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
 
 
 def group_balanced_batches(groups: Sequence[str], batch: int, seed: int, epoch: int) -> list[Index]:

@@ -2,10 +2,14 @@
 
     CACHE/<digest>/pixels.u8     [N,size,size,3] uint8
     CACHE/<digest>/index.json    which images are in it, in order, and which were refused, why
+    CACHE/<digest>/prints-1.u64  [N] perceptual hash of each (`faceloss.data.duplicates`), by version
 
 The digest covers every file's bytes, name, identity, split and group, the preprocessing and the size: whatever changes,
 another folder is used, so nothing in the cache can be stale. All files are therefore read and hashed at each start
 (about a second for ten thousand crops); decoding, the slow part, is skipped.
+
+Of a set that is streamed, ``CACHE/<digest>-stream`` holds all but the pixels: each image is decoded once, to see that
+it can be, and then again whenever it is asked for (`faceloss.data.encoded`).
 
 A folder appears under its name only when complete (written aside, synced, renamed): killed or concurrent writers leave
 at worst a ``tmp-`` folder, which is swept after a day.
@@ -17,24 +21,29 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from faceloss.data.decode import Unusable, decode, strict_warnings
+from faceloss.data.duplicates import PRINTS, prints
+from faceloss.data.encoded import Encoded
 from faceloss.data.entries import Entry, Source, silent
-from faceloss.data.faces import Faces, Refused, digest
+from faceloss.data.faces import Faces, Refused, Rows, digest
 from faceloss.errors import BadInput, CouldNotFinish
+from faceloss.files import write_atomically
 from faceloss.progress import Callback
 
 _THREADS = max(1, min(4, os.cpu_count() or 1))  # Pillow decodes outside the interpreter lock
 _WINDOW = 256  # decoded images that wait in memory for their turn
+_PRINTS = f"prints-{PRINTS}.u64"
 
 
 def cache_folder(cache: Path | None) -> Path:
@@ -48,21 +57,35 @@ def cache_folder(cache: Path | None) -> Path:
     return Path("~/.cache/faceloss").expanduser()
 
 
-def read_faces(source: Source, size: int, cache: Path | None = None, progress: Callback = silent) -> Faces:
-    """Decode a source, or find it in the cache; raises BadInput if no image of it can be used."""
+class _Held(NamedTuple):
+    """What a folder of the cache holds of the entries of a source."""
+
+    pixels: npt.NDArray[np.uint8] | None  # None: they are streamed
+    kept: list[int]  # rows
+    reasons: dict[int, str]  # by refused row
+    prints: npt.NDArray[np.uint64] | None  # None: written by another version
+
+
+def read_faces(
+    source: Source, size: int, cache: Path | None = None, progress: Callback = silent, *, stream: bool = False
+) -> Faces:
+    """Decode a source, or find it in the cache; raises BadInput if no image of it can be used.
+
+    With ``stream``, no decoded image is kept: ``pixels`` decodes those that are asked for.
+    """
     if not 8 <= size <= 1024:
         raise BadInput(f"An image size of {size} pixels is not possible; give 8 to 1024.")
     hashed, refused = _hash_all(source.entries, progress)
     described = ((entry.file, entry.identity, entry.split, entry.group, sha) for entry, sha in hashed)
     key = digest(described, size)
-    folder = cache_folder(cache) / key
-    found = _open(folder, size, len(hashed))
+    folder = cache_folder(cache) / (f"{key}-stream" if stream else key)
+    found = _open(folder, size, len(hashed), stream)
     if found is None and hashed:
-        _build(folder, hashed, size, progress)
-        found = _open(folder, size, len(hashed))
+        _build(folder, hashed, size, stream, progress)
+        found = _open(folder, size, len(hashed), stream)
     if found is None and hashed:
         raise CouldNotFinish(f"The cache {folder} could not be read back; delete it and start again.")
-    pixels, kept, reasons = found or (np.zeros((0, size, size, 3), np.uint8), [], {})
+    _, kept, reasons, _ = found or (None, [], {}, None)
     refused += [
         Refused(entry.file, reasons[row], entry.identity, entry.split)
         for row, (entry, _) in enumerate(hashed)
@@ -74,7 +97,9 @@ def read_faces(source: Source, size: int, cache: Path | None = None, progress: C
             f"None of the {len(source.entries)} images of {source.name} can be used; "
             f"the first one, {ledger[0].file}: {ledger[0].reason}."
         )
-    entries = [hashed[row][0] for row in kept]
+    assert found is not None
+    entries, hashes = [hashed[row][0] for row in kept], tuple(hashed[row][1] for row in kept)
+    pixels = _streamed(entries, hashes, size) if found.pixels is None else found.pixels
     identities = tuple(sorted({entry.identity for entry in entries}))
     label = {identity: number for number, identity in enumerate(identities)}
     return Faces(
@@ -85,11 +110,30 @@ def read_faces(source: Source, size: int, cache: Path | None = None, progress: C
         files=tuple(entry.file for entry in entries),
         splits=tuple(entry.split for entry in entries),
         groups=tuple(entry.group for entry in entries),
-        hashes=tuple(hashed[row][1] for row in kept),
+        hashes=hashes,
         refused=ledger,
         digest=key,
         generated=source.generated,
+        prints=_prints(folder, pixels, progress) if found.prints is None else found.prints,
     )
+
+
+def _streamed(entries: list[Entry], hashes: tuple[str, ...], size: int) -> Rows:
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks about odd files, which were looked at before
+    shards = np.array([entry.place[0] for entry in entries], dtype=np.int64)
+    return Rows(Encoded(tuple(entries), hashes, size, shards), np.arange(len(entries)))
+
+
+def _prints(folder: Path, pixels: npt.NDArray[np.uint8] | Rows, progress: Callback) -> npt.NDArray[np.uint64]:
+    """The perceptual hashes of decoded images, and from now on beside them."""
+    blocks = []
+    for start in range(0, len(pixels), _WINDOW):
+        blocks.append(prints(pixels[start : start + _WINDOW]))
+        progress("hashing pictures", min(start + _WINDOW, len(pixels)), len(pixels))
+    found = np.concatenate(blocks)
+    with suppress(OSError, CouldNotFinish):  # it only costs time to have none
+        write_atomically(folder / _PRINTS, found.tobytes())
+    return found
 
 
 def _hash_all(entries: tuple[Entry, ...], progress: Callback) -> tuple[list[tuple[Entry, str]], list[Refused]]:
@@ -102,30 +146,29 @@ def _hash_all(entries: tuple[Entry, ...], progress: Callback) -> tuple[list[tupl
             reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
         return Refused(entry.file, reason, entry.identity, entry.split)
 
-    hashed: list[tuple[Entry, str]] = []
-    refused: list[Refused] = []
-    for entry, result in zip(entries, _in_order(work, entries), strict=True):
-        if isinstance(result, str):
-            hashed.append((entry, result))
-        else:
-            refused.append(result)
-        progress("reading images", len(hashed) + len(refused), len(entries))
-    return hashed, refused
+    order = sorted(range(len(entries)), key=lambda row: entries[row].place)
+    results: dict[int, str | Refused] = {}
+    for row, result in zip(order, _in_order(work, [entries[row] for row in order]), strict=True):
+        results[row] = result
+        progress("reading images", len(results), len(entries))
+    found = [(entry, results[row]) for row, entry in enumerate(entries)]
+    hashed = [(entry, result) for entry, result in found if isinstance(result, str)]
+    return hashed, [result for _, result in found if isinstance(result, Refused)]
 
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def _in_order(work: Callable[[Item], Result], items: tuple[Item, ...]) -> Iterator[Result]:
+def _in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     with ThreadPoolExecutor(_THREADS) as pool:
         rest = iter(items)
         while window := tuple(islice(rest, _WINDOW)):
             yield from pool.map(work, window)
 
 
-def _open(folder: Path, size: int, images: int) -> tuple[npt.NDArray[np.uint8], list[int], dict[int, str]] | None:
-    """(pixels, rows kept, reason by refused row) of a cache folder; None if there is none, or a damaged one."""
+def _open(folder: Path, size: int, images: int, stream: bool) -> _Held | None:
+    """What a cache folder holds; None if there is none, or a damaged one."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         kept = [int(row) for row in index["kept"]]
@@ -133,16 +176,28 @@ def _open(folder: Path, size: int, images: int) -> tuple[npt.NDArray[np.uint8], 
         shape = (len(kept), size, size, 3)
         if sorted([*kept, *reasons]) != list(range(images)):
             return None
+        hashes = _open_prints(folder, len(kept))
+        if stream:
+            return _Held(None, kept, reasons, hashes)
         if (folder / "pixels.u8").stat().st_size != int(np.prod(shape)):
             return None
         if not kept:
-            return np.zeros(shape, np.uint8), kept, reasons
-        return np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=shape), kept, reasons
+            return _Held(np.zeros(shape, np.uint8), kept, reasons, hashes)
+        pixels = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=shape)
+        return _Held(pixels, kept, reasons, hashes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _build(folder: Path, hashed: list[tuple[Entry, str]], size: int, progress: Callback) -> None:
+def _open_prints(folder: Path, images: int) -> npt.NDArray[np.uint64] | None:
+    try:
+        found = np.fromfile(folder / _PRINTS, dtype=np.uint64)
+    except OSError:
+        return None
+    return found if len(found) == images else None
+
+
+def _build(folder: Path, hashed: list[tuple[Entry, str]], size: int, stream: bool, progress: Callback) -> None:
     """Decode everything into ``folder``, which appears complete or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -151,15 +206,15 @@ def _build(folder: Path, hashed: list[tuple[Entry, str]], size: int, progress: C
     except OSError as error:
         raise _stopped(folder.parent, error) from None
     try:
-        _write(aside, hashed, size, progress)
-        if folder.exists() and _open(folder, size, len(hashed)) is None:
+        _write(aside, hashed, size, stream, progress)
+        if folder.exists() and _open(folder, size, len(hashed), stream) is None:
             with suppress(FileNotFoundError):  # another writer may have done it first
                 os.rename(folder, aside / "damaged")  # deleted below
         complete = aside / "complete"
         try:
             os.rename(complete, folder)
         except OSError:
-            if _open(folder, size, len(hashed)) is None:  # not simply somebody who finished before us
+            if _open(folder, size, len(hashed), stream) is None:  # not simply somebody who finished before us
                 raise
     except OSError as error:
         raise _stopped(folder.parent, error) from None
@@ -167,8 +222,8 @@ def _build(folder: Path, hashed: list[tuple[Entry, str]], size: int, progress: C
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(aside: Path, hashed: list[tuple[Entry, str]], size: int, progress: Callback) -> None:
-    def work(item: tuple[Entry, str]) -> npt.NDArray[np.uint8] | str:
+def _write(aside: Path, hashed: list[tuple[Entry, str]], size: int, stream: bool, progress: Callback) -> None:
+    def work(item: tuple[Entry, str]) -> tuple[bytes, bytes] | str:
         entry, sha = item
         try:
             data = entry.read()
@@ -177,26 +232,31 @@ def _write(aside: Path, hashed: list[tuple[Entry, str]], size: int, progress: Ca
         if hashlib.sha256(data).hexdigest() != sha:
             raise CouldNotFinish(f"{entry.file} changed while it was read; start again when nothing writes to it.")
         try:
-            return decode(data, size)
+            pixels = decode(data, size)
+            return b"" if stream else pixels.tobytes(), prints(pixels[None]).tobytes()
         except Unusable as reason:
             return str(reason)
 
-    kept: list[int] = []
+    kept: dict[int, bytes] = {}  # perceptual hashes by row
     refused: dict[int, str] = {}
     complete = aside / "complete"
     complete.mkdir()
+    order = sorted(range(len(hashed)), key=lambda row: hashed[row][0].place) if stream else range(len(hashed))
     # Written, not mapped: on a full disk write() fails with an error, a mapped page with a dead process.
     with open(complete / "pixels.u8", "wb") as file, strict_warnings():
-        for row, result in enumerate(_in_order(work, tuple(hashed))):
+        for row, result in zip(order, _in_order(work, [hashed[row] for row in order]), strict=True):
             if isinstance(result, str):
                 refused[row] = result
             else:
-                kept.append(row)
-                file.write(result.tobytes())
-            progress("decoding images", row + 1, len(hashed))
+                pixels, kept[row] = result
+                file.write(pixels)
+            progress("decoding images", len(kept) + len(refused), len(hashed))
+        _sync(file.fileno(), file.flush)
+    with open(complete / _PRINTS, "wb") as file:
+        file.writelines(kept[row] for row in sorted(kept))
         _sync(file.fileno(), file.flush)
     with open(complete / "index.json", "w", encoding="utf-8") as index:
-        json.dump({"size": size, "kept": kept, "refused": refused}, index)
+        json.dump({"size": size, "kept": sorted(kept), "refused": dict(sorted(refused.items()))}, index)
         _sync(index.fileno(), index.flush)
 
 

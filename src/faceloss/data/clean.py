@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faceloss.data.contract import NAME, decisive, read_contract
 from faceloss.data.duplicates import Copies, copies
 from faceloss.data.entries import silent
 from faceloss.data.faces import Faces
@@ -43,6 +44,7 @@ class Proposal(NamedTuple):
     exact: bool | None = None  # the same bytes
     bits: int | None = None  # of 64, that differ between the perceptual hashes
     correlation: float | None = None  # of the two pictures
+    mirrored: bool | None = None  # one is the mirror image of the other
     pictures: int | None = None  # that the two identities share
     cosine: float | None = None  # of the embedding with its identity's mean, or of the means of two identities
     other_cosine: float | None = None  # with the mean of ``other_identity``
@@ -104,11 +106,11 @@ def _root(into: list[int], label: int) -> int:
 def _copies(faces: Faces, people: Ints, e: npt.NDArray[np.float64] | None, found: Copies) -> dict[int, Proposal]:
     """Of each group of copies all but one image, by row; of a group under several names, see the module."""
     into = list(range(len(faces)))
-    evidence: dict[int, tuple[int, bool, int, float]] = {}
-    columns = (found.first, found.second, found.exact, found.bits, found.correlation)
-    for i, j, exact, bits, correlation in zip(*(column.tolist() for column in columns), strict=True):
-        evidence.setdefault(i, (j, exact, bits, correlation))
-        evidence.setdefault(j, (i, exact, bits, correlation))
+    evidence: dict[int, tuple[int, bool, int, float, bool]] = {}
+    columns = (found.first, found.second, found.exact, found.bits, found.correlation, found.mirrored)
+    for i, j, *facts in zip(*(column.tolist() for column in columns), strict=True):
+        evidence.setdefault(i, (j, *facts))
+        evidence.setdefault(j, (i, *facts))
         low, high = sorted((_root(into, i), _root(into, j)))
         into[high] = low
     groups: dict[int, list[int]] = {}
@@ -126,11 +128,11 @@ def _copies(faces: Faces, people: Ints, e: npt.NDArray[np.float64] | None, found
         for row in group:
             if row == keep:
                 continue
-            other, exact, bits, correlation = evidence[row]
+            other, *facts = evidence[row]
             drops[row] = Proposal(
                 "two names" if several and (keep is None or people[row] != people[keep]) else "duplicate",
                 "drop", faces.files[row], faces.identities[faces.labels[row]], faces.files[other],
-                faces.identities[faces.labels[other]], exact, bits, correlation,
+                faces.identities[faces.labels[other]], *facts,
             )  # fmt: skip
     return drops
 
@@ -166,10 +168,11 @@ def apply(faces: Faces, data: Path, proposals: Sequence[Proposal], out: Path) ->
     """Write the list that is left as ``out``, a CSV with file, identity, split and group: (images, identities).
 
     Its files are named from the folder of ``out``; ``data`` is the folder or ``.csv`` that ``faces`` came from, and is
-    not written to.
+    not written to. Where they have a preprocessing contract, it is written beside ``out``.
 
     Raises:
-        BadInput: ``data`` is an archive, ``out`` exists, is no ``.csv`` or lies in ``data``, or a file cannot be named.
+        BadInput: ``data`` is an archive, ``out`` exists, is no ``.csv``, lies in ``data`` or beside the
+            contract of other faces, or a file cannot be named.
     """
     if out.suffix.lower() != ".csv":
         raise BadInput(f"{out}: the cleaned list is a .csv.")
@@ -178,6 +181,9 @@ def apply(faces: Faces, data: Path, proposals: Sequence[Proposal], out: Path) ->
     root = data if data.is_dir() else data.parent
     if out.exists():
         raise BadInput(f"{out} exists; give the cleaned list a name of its own.")
+    beside = read_contract(out.parent)
+    if beside is not None and decisive(beside) != decisive(faces.contract):
+        raise BadInput(f"{out.parent / NAME} is of other faces; give the cleaned list another folder.")
     if data.is_dir() and data.resolve() in out.resolve().parents:
         raise BadInput(f"{out} lies in {data}, which is not written to; give another folder.")
     dropped = {p.file for p in proposals if p.action == "drop"}
@@ -196,5 +202,7 @@ def apply(faces: Faces, data: Path, proposals: Sequence[Proposal], out: Path) ->
         people.add(identity)
         name = os.path.relpath((root / file).resolve(), out.resolve().parent)
         writer.writerow((name, identity, faces.splits[row], faces.groups[row]))
+    if faces.contract is not None and not (out.parent / NAME).exists():
+        write_atomically(out.parent / NAME, (json.dumps(faces.contract, indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(out, text.getvalue().encode())
     return len(faces) - len(dropped), len(people)

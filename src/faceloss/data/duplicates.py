@@ -1,4 +1,4 @@
-"""Copies of a picture: the same file, or the same picture encoded, scaled or lit anew.
+"""Copies of a picture: the same file, or the same picture encoded, scaled, lit or mirrored anew.
 
 A picture is found in two steps. A 64-bit perceptual hash (after Zauner, "Implementation and benchmarking of perceptual
 image hash functions", 2010) is compared with every other by the bits that differ; what is within `BITS` is then looked
@@ -14,9 +14,14 @@ On photographs aligned to 112 x 112, decoded at 64 x 64: of 17,375 of 105 people
 of 13,233 of LFW, 13 pairs, of which 4 are one picture under two names; between these two sets, which share people but
 no picture, the largest of 230 million is 0.934.
 
-Mirrored, turned and newly cropped copies are not found. A picture of one plain color is a copy of the same file only.
+Mirrored copies are found in the same way: the hash of a mirror image follows from that of the picture, and the picture
+is mirrored before the correlation. Of no two built-in faces does one correlate with the mirror image of another above
+0.908; of LFW above 0.948, between the sets above 0.944. Of the 17,375, 8 pairs reach 0.96, all of one name.
+
+Turned and newly cropped copies are not found. A picture of one plain color is a copy of the same file only.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +30,9 @@ import numpy.typing as npt
 from faceloss.data.entries import silent
 from faceloss.data.faces import Faces
 from faceloss.progress import Callback
+
+PRINTS = 1
+"""Version of the perceptual hash; change it whenever the hash of any picture changes."""
 
 BITS = 8
 """Of 64, that may differ between the hashes of two pictures which are then compared themselves."""
@@ -39,6 +47,9 @@ _FLAT = 0.25  # levels of standard deviation below which a picture shows nothing
 # The 64 lowest frequencies but the mean, by the sum of their two numbers.
 _FREQUENCIES = sorted(((i, j) for i in range(11) for j in range(11)), key=lambda at: (sum(at), at))[1:65]
 
+# The mirror image of a picture has its coefficients, those of odd horizontal frequency with the other sign.
+_MIRROR = np.packbits([j % 2 for _, j in _FREQUENCIES]).view(np.uint64)[0]
+
 Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
@@ -51,6 +62,7 @@ class Copies(NamedTuple):
     exact: npt.NDArray[np.bool_]  # [K] the same file, byte for byte
     bits: Ints  # [K] that differ between the hashes
     correlation: npt.NDArray[np.float64]  # [K]
+    mirrored: npt.NDArray[np.bool_]  # [K] one is the mirror image of the other
 
     def __len__(self) -> int:
         return len(self.first)
@@ -66,13 +78,14 @@ def copies(a: Faces, b: Faces | None = None, progress: Callback = silent) -> Cop
     for row, sha in enumerate(other.hashes):
         where.setdefault(sha, []).append(row)
     exact = {(i, j) for i, sha in enumerate(a.hashes) for j in where.get(sha, ()) if b is not None or i < j}
-    prints = prints_of(a, progress)
-    first, second, bits = near(prints, None if b is None else prints_of(b, progress), progress=progress)
-    correlation = _correlations(a, other, first, second)
-    listed = dict.fromkeys(exact, (0, 1.0))
-    found = correlation >= CORRELATION
-    for i, j, d, c in zip(*(column[found].tolist() for column in (first, second, bits, correlation)), strict=True):
-        listed.setdefault((i, j), (d, c))
+    ours, theirs = prints_of(a, progress), None if b is None else prints_of(b, progress)
+    listed = dict.fromkeys(exact, (0, 1.0, False))
+    for mirrored in (False, True):
+        first, second, bits = near(ours, theirs, mirrored=mirrored, progress=progress)
+        correlation = _correlations(a, other, first, second, mirrored)
+        found = correlation >= CORRELATION
+        for i, j, d, c in zip(*(column[found].tolist() for column in (first, second, bits, correlation)), strict=True):
+            listed.setdefault((i, j), (d, c, mirrored))
     pairs = sorted(listed)
     return Copies(
         np.array([i for i, _ in pairs], dtype=np.int64),
@@ -80,6 +93,7 @@ def copies(a: Faces, b: Faces | None = None, progress: Callback = silent) -> Cop
         np.array([pair in exact for pair in pairs], dtype=bool),
         np.array([listed[pair][0] for pair in pairs], dtype=np.int64),
         np.array([listed[pair][1] for pair in pairs], dtype=np.float64),
+        np.array([listed[pair][2] for pair in pairs], dtype=bool),
     )
 
 
@@ -102,9 +116,7 @@ def prints(pixels: Pixels) -> npt.NDArray[np.uint64]:
     picture that shows nothing, of one plain color.
     """
     gray = pixels @ _GRAY  # [N,H,H]
-    n = np.arange(_SIDE)
-    cosines = np.cos(np.pi * (2 * n[None, :] + 1) * n[:11, None] / (2 * _SIDE))
-    transform = (cosines @ _average(gray.shape[1])).astype(np.float32)  # [11,H]
+    transform = _transform(gray.shape[1])
     coefficients = transform @ gray @ transform.T  # [N,11,11]
     rows, columns = np.array(_FREQUENCIES).T
     signs = np.ascontiguousarray(np.packbits(coefficients[:, rows, columns] > 0, axis=1))  # [N,8]
@@ -112,21 +124,35 @@ def prints(pixels: Pixels) -> npt.NDArray[np.uint64]:
     return np.where(flat, np.uint64(0), signs.view(np.uint64)[:, 0])
 
 
+@cache
+def _transform(size: int) -> npt.NDArray[np.float32]:
+    """[11,size]: averages a column down to 32 pixels and gives its 11 lowest coefficients."""
+    n = np.arange(_SIDE)
+    cosines = np.cos(np.pi * (2 * n[None, :] + 1) * n[:11, None] / (2 * _SIDE))
+    return np.asarray((cosines @ average(size)).astype(np.float32))
+
+
 def near(
-    a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64] | None = None, bits: int = BITS, progress: Callback = silent
+    a: npt.NDArray[np.uint64],
+    b: npt.NDArray[np.uint64] | None = None,
+    bits: int = BITS,
+    mirrored: bool = False,
+    progress: Callback = silent,
 ) -> tuple[Ints, Ints, Ints]:
     """Pairs of hashes that differ in at most ``bits`` bits: numbers in ``a`` [K], numbers in ``b`` [K], bits [K].
 
     Every pair is counted, block by block, so that memory does not grow with the sets. Without ``b``, the pairs within
-    ``a`` with the smaller number first. The hash 0, of plain pictures, is near nothing.
+    ``a`` with the smaller number first. The hash 0, of plain pictures, is near nothing. With ``mirrored``, the hash of
+    a picture in ``a`` is that of its mirror image.
     """
     other = a if b is None else b
+    turned = _MIRROR if mirrored else np.uint64(0)
     found: list[tuple[Ints, Ints, Ints]] = []
     for top in range(0, len(a), 64):
         some = a[top : top + 64, None]
         for left in range(top if b is None else 0, len(other), 8192):
             across = other[None, left : left + 8192]
-            distance = _ones(some ^ across)  # [64,8192]
+            distance = _ones(some ^ turned ^ across)  # [64,8192]
             i, j = np.nonzero(distance <= bits)
             if not len(i):
                 continue
@@ -146,7 +172,7 @@ def _ones(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     return np.asarray(np.unpackbits(words[..., None].view(np.uint8), axis=-1).sum(axis=-1, dtype=np.uint8))
 
 
-def _average(size: int) -> npt.NDArray[np.float64]:
+def average(size: int) -> npt.NDArray[np.float64]:
     """[32,size]: the weights that average ``size`` pixels down (or spread them) to 32, each over its own length."""
     edges = np.linspace(0, size, _SIDE + 1)
     pixels = np.arange(size)
@@ -155,11 +181,15 @@ def _average(size: int) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _correlations(a: Faces, b: Faces, first: Ints, second: Ints) -> npt.NDArray[np.float64]:
-    """Of the pictures ``a[first[k]]`` and ``b[second[k]]``, in [-1,1]; 0 where one shows nothing: [K]."""
+def _correlations(a: Faces, b: Faces, first: Ints, second: Ints, mirrored: bool) -> npt.NDArray[np.float64]:
+    """Of the pictures ``a[first[k]]``, ``mirrored`` or not, and ``b[second[k]]``, in [-1,1]: [K].
+
+    0 where one shows nothing.
+    """
     blocks = [np.zeros(0)]
     for start in range(0, len(first), _BLOCK):
-        ours = _thumbnails(a.pixels[first[start : start + _BLOCK]])
+        pictures = a.pixels[first[start : start + _BLOCK]]
+        ours = _thumbnails(pictures[:, :, ::-1] if mirrored else pictures)
         theirs = _thumbnails(b.pixels[second[start : start + _BLOCK]])
         blocks.append((ours * theirs).sum(axis=1))
     return np.concatenate(blocks)
@@ -167,7 +197,7 @@ def _correlations(a: Faces, b: Faces, first: Ints, second: Ints) -> npt.NDArray[
 
 def _thumbnails(pixels: Pixels) -> npt.NDArray[np.float64]:
     """[N,1024]: gray, 32 x 32, of mean 0 and norm 1."""
-    average = _average(pixels.shape[1]).astype(np.float32)
-    small = (average @ (pixels @ _GRAY) @ average.T).reshape(len(pixels), -1).astype(np.float64)
+    weights = average(pixels.shape[1]).astype(np.float32)
+    small = (weights @ (pixels @ _GRAY) @ weights.T).reshape(len(pixels), -1).astype(np.float64)
     small -= small.mean(axis=1, keepdims=True)
     return np.asarray(small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6))

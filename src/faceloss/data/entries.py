@@ -28,6 +28,7 @@ class Entry(NamedTuple):
     split: str
     group: str
     read: Callable[[], bytes]
+    place: tuple[int, int] = (0, 0)  # of several archives which, and where in it: reading in this order goes forward
 
 
 class Source(NamedTuple):
@@ -37,6 +38,7 @@ class Source(NamedTuple):
     entries: tuple[Entry, ...]
     refused: tuple[Refused, ...]
     generated: bool = False  # no picture shows a real person
+    contract: Callable[[], bytes] | None = None  # reads the ``contract.json`` that an archive holds
 
 
 def shown(name: str) -> str:

@@ -1,8 +1,8 @@
 """Write a set of faces anew: as a folder with an ``index.csv``, or as shards that WebDataset readers understand.
 
-Image files are copied as they are, never encoded again. The bytes written depend on the images, their names and the
-options only: no times, owners or machine get in. A folder appears under its name only when it is complete. Of generated
-faces its README says so (`faceloss.data.about`).
+Image files are copied as they are, never encoded again; what is known of their preparation goes with them. The bytes
+written depend on the images, their names and the options only: no times, owners or machine get in. A folder appears
+under its name only when it is complete. Of generated faces its README says so (`faceloss.data.about`).
 """
 
 import csv
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from faceloss.data.about import MARK
+from faceloss.data.contract import NAME, Contract
 from faceloss.data.entries import Entry, Source, is_image, silent
 from faceloss.data.faces import Refused
 from faceloss.data.keys import generator
@@ -35,7 +36,9 @@ class Exported(NamedTuple):
     refused: tuple[Refused, ...]
 
 
-def export_folder(source: Source, out: Path, progress: Callback = silent) -> Exported:
+def export_folder(
+    source: Source, out: Path, progress: Callback = silent, *, contract: Contract | None = None
+) -> Exported:
     """``OUT/identity/00000.jpg`` and ``OUT/index.csv``, which keeps identity, split, group and the name it had before.
 
     Characters that some file system forbids become ``_`` in the names of folders; the index has the identity as it is.
@@ -58,6 +61,7 @@ def export_folder(source: Source, out: Path, progress: Callback = silent) -> Exp
             rows.writerow([place, entry.identity, entry.split, *[entry.group] * grouped, entry.file])
         (aside / "index.csv").write_text(table.getvalue(), encoding="utf-8", newline="")
         _mark(aside, source)
+        _write_contract(aside, contract)
         return sum(counts.values()), len(counts)
 
     images, identities = _complete(out, write)
@@ -65,7 +69,13 @@ def export_folder(source: Source, out: Path, progress: Callback = silent) -> Exp
 
 
 def export_shards(
-    source: Source, out: Path, *, per_shard: int = 10_000, seed: int = 0, progress: Callback = silent
+    source: Source,
+    out: Path,
+    *,
+    per_shard: int = 10_000,
+    seed: int = 0,
+    progress: Callback = silent,
+    contract: Contract | None = None,
 ) -> Exported:
     """``OUT/00000.tar``, ... with ``per_shard`` samples each: ``KEY.cls`` (class number), ``KEY.jpg``, ``KEY.json``.
 
@@ -101,6 +111,7 @@ def export_shards(
             if archive is not None:
                 archive.close()
         _mark(aside, source)
+        _write_contract(aside, contract)
         return written, len(people), shards
 
     return Exported(*_complete(out, write), tuple(refused))
@@ -109,6 +120,12 @@ def export_shards(
 def _mark(folder: Path, source: Source) -> None:
     if source.generated:
         (folder / "README.txt").write_text(f"{MARK}\n", encoding="utf-8", newline="")
+
+
+def _write_contract(folder: Path, contract: Contract | None) -> None:
+    if contract is not None:
+        text = json.dumps(contract, indent=1, ensure_ascii=False) + "\n"
+        (folder / NAME).write_text(text, encoding="utf-8", newline="")
 
 
 def folder_names(identities: list[str]) -> dict[str, str]:

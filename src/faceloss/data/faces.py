@@ -9,12 +9,15 @@ Names are always valid text: bytes of a file name that are not UTF-8 are shown a
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from faceloss.data.decode import PREPROCESSING
+
+if TYPE_CHECKING:
+    from faceloss.data.encoded import Encoded
 
 
 class Refused(NamedTuple):
@@ -30,10 +33,11 @@ class Refused(NamedTuple):
 class Rows:
     """Some images of an array [N,H,W,3], read when asked for: ``rows[index]`` is ``array[numbers[index]]``.
 
-    Of a memory map only the images of the batch at hand are brought into memory, and all processes share them.
+    Of a memory map only the images of the batch at hand are brought into memory, and all processes share them; of
+    encoded files only these are decoded.
     """
 
-    array: npt.NDArray[np.uint8]
+    array: "npt.NDArray[np.uint8] | Encoded"
     numbers: npt.NDArray[np.int64]  # [M]
 
     def __len__(self) -> int:
@@ -63,7 +67,7 @@ class Faces:
     """
 
     name: str  # short, for people
-    pixels: npt.NDArray[np.uint8] | Rows  # [N,H,W,3] uint8 RGB: a read-only memory map, or some rows of one
+    pixels: npt.NDArray[np.uint8] | Rows  # [N,H,W,3] uint8 RGB: a read-only memory map, or some rows of one or of files
     labels: npt.NDArray[np.int64]  # [N] index into identities
     identities: tuple[str, ...]  # C names
     files: tuple[str, ...]  # N, as named in the source
@@ -74,6 +78,7 @@ class Faces:
     digest: str
     prints: npt.NDArray[np.uint64] | None = None  # [N] perceptual hashes, where somebody computed them
     generated: bool = False  # no picture shows a real person, so any may be shown; see `faceloss.data.about`
+    contract: dict[str, Any] | None = None  # how they were prepared (`faceloss.data.contract`); None: nobody says
 
     def __len__(self) -> int:
         return len(self.files)

@@ -161,14 +161,16 @@ def evidence(a: Faces, b: Faces, found: Overlap, people: Sequence[Alike] = ()) -
     rows: list[dict[str, Any]] = [
         {"kind": "names", "first": a.identities[i], "second": b.identities[j]} for i, j in found.names
     ]
-    columns = (found.copies.first, found.copies.second, found.copies.exact, found.copies.bits, found.copies.correlation)
-    for i, j, exact, bits, correlation in zip(*(column.tolist() for column in columns), strict=True):
+    one = found.copies
+    columns = (one.first, one.second, one.exact, one.bits, one.correlation, one.mirrored)
+    for i, j, exact, bits, correlation, mirrored in zip(*(column.tolist() for column in columns), strict=True):
         row = {"kind": "files" if exact else "pictures", "first": a.files[i], "second": b.files[j]}
         row |= {"first_identity": a.identities[a.labels[i]], "second_identity": b.identities[b.labels[j]]}
-        rows.append(row | ({} if exact else {"bits": bits, "correlation": round(correlation, 4)}))
+        facts = {"bits": bits, "correlation": round(correlation, 4)} | ({"mirrored": True} if mirrored else {})
+        rows.append(row | ({} if exact else facts))
     pairs: dict[tuple[int, int], dict[str, Any]] = {}
-    for one in found.renamed:
-        pairs[one.first, one.second] = {"pictures": one.pictures}
+    for two in found.renamed:
+        pairs[two.first, two.second] = {"pictures": two.pictures}
     for person in people:
         names = plain_name(a.identities[person.first]), plain_name(b.identities[person.second])
         if names[0] != names[1] and "" not in names:

@@ -10,6 +10,7 @@ with a reason, if one of its images is missing or cannot be used; a list that lo
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from faceloss.data.bin import read_bin
 from faceloss.data.cache import read_faces
+from faceloss.data.contract import Contract, contract_of, read_contract
 from faceloss.data.entries import Entry, Source, finish, shown, silent
 from faceloss.data.faces import Faces, PairList, Refused
 from faceloss.data.load import load_faces
@@ -55,15 +57,16 @@ def load_pairs(
     if place.suffix.lower() == ".bin":
         source, pairs = _open_bin(place)
         itself = {entry.file: entry.file for entry in source.entries}
-        return _resolve(place, pairs, source, itself, size, cache, progress)
+        return _resolve(place, pairs, source, itself, size, cache, progress, read_contract(place.parent))
     pairs = _read_csv(place) if place.suffix.lower() == ".csv" else _read_lfw(place)
-    whole = open_source(images if images is not None else place.parent, flat=True)
+    where = images if images is not None else place.parent
+    whole = open_source(where, flat=True)
     known = _names(whole.entries)
     used = {known[name] for pair in pairs for name in (pair.first, pair.second) if name in known}
     name = shown(f"{place.resolve().parent.name} {place.stem}")
     entries = tuple(entry for entry in whole.entries if entry.file in used)
     source = Source(name, entries, ())
-    return _resolve(place, pairs, source, known, size, cache, progress)
+    return _resolve(place, pairs, source, known, size, cache, progress, contract_of(where, whole))
 
 
 def load_test(
@@ -176,6 +179,7 @@ def _resolve(
     size: int,
     cache: Path | None,
     progress: Callback | None,
+    contract: Contract | None,
 ) -> PairList:
     left_out = [_left_out(pair, "an image of the pair is missing") for pair in pairs if not _has(pair, known)]
     whole = [pair for pair in pairs if _has(pair, known)]
@@ -185,7 +189,7 @@ def _resolve(
             f"{path} lists {len(pairs)} pairs, but the images of {len(left_out)} are missing (e.g. {example}); "
             "say where the images are (name/name_0001.jpg)."
         )
-    faces = read_faces(source, size, cache, progress or silent)
+    faces = replace(read_faces(source, size, cache, progress or silent), contract=contract)
     row = {file: number for number, file in enumerate(faces.files)}
     usable = [pair for pair in whole if known[pair.first] in row and known[pair.second] in row]
     unusable = [pair for pair in whole if not (known[pair.first] in row and known[pair.second] in row)]

@@ -73,13 +73,14 @@ def open_shards(shards: Sequence[Path], name: str) -> Source:
     """The labeled images of all shards; raises BadInput if one of them is cut or no archive, or none has any."""
     refused: list[Refused] = []
     entries: dict[str, Entry] = {}
-    for path in shards:
+    for number, path in enumerate(shards):
         for sample in samples(path, refused, prefix=f"{shown(path.stem)}/" if len(shards) > 1 else ""):
             if sample.file in entries:
                 refused.append(Refused(sample.file, "listed twice", sample.identity, sample.split))
                 continue
             read: Callable[[], bytes] = partial(read_range, os.fspath(path), sample.offset, sample.size)
-            entries[sample.file] = Entry(sample.file, sample.identity, sample.split, sample.group, read)
+            place = number, sample.offset
+            entries[sample.file] = Entry(sample.file, sample.identity, sample.split, sample.group, read, place)
     if not entries:
         raise BadInput(f"{name} holds no labeled images; each KEY.jpg of a shard needs its KEY.cls or KEY.json.")
     padded = pad({entry.identity for entry in entries.values()})

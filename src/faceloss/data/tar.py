@@ -25,10 +25,14 @@ def open_tar(path: Path, *, flat: bool = False) -> Source:
     listed: dict[tuple[str, ...], Callable[[], bytes]] = {}
     refused: list[Refused] = []
     texts: dict[str, Callable[[], bytes]] = {}
+    contracts: dict[int, list[Callable[[], bytes]]] = {}  # by depth
     for member in members:
         if member.isreg() and belongs(name := member.name.removeprefix("./")) and member.size <= MAX_FILE:
             texts[name] = partial(read_range, os.fspath(path), member.offset_data, member.size)
         parts = tuple(part for part in shown(member.name).split("/") if part not in ("", "."))
+        if parts[-1:] == ("contract.json",) and len(parts) <= 2 and member.isreg() and member.size < 1_000_000:
+            reader = partial(read_range, os.fspath(path), member.offset_data, member.size)
+            contracts.setdefault(len(parts), []).append(reader)
         if member.isdir() or not parts or not is_image(parts[-1]) or any(is_hidden(p) and p != ".." for p in parts):
             continue
         file = "/".join(parts)
@@ -44,7 +48,9 @@ def open_tar(path: Path, *, flat: bool = False) -> Source:
         raise BadInput(f"{path} holds no images; an archive of faces has one folder of images per identity.")
     pairs: list[tuple[Sequence[str], Callable[[], bytes]]] = list(listed.items())
     entries, misplaced = arrange(pairs, str(path), flat=flat)
-    return told(finish(path.stem, entries, refused + misplaced), texts, str(path))
+    top = contracts[min(contracts)] if contracts else []
+    source = told(finish(path.stem, entries, refused + misplaced), texts, str(path))
+    return source._replace(contract=top[0] if len(top) == 1 else None)
 
 
 def read_range(path: str, offset: int, size: int) -> bytes:

@@ -31,6 +31,7 @@ def data(records: Records) -> list[Child]:
     ]  # fmt: skip
     parts: list[Child] = [table(header, body, name="Data"), tag("p", disjoint(records.data))]
     parts += [tag("p", said) for d in records.data if (said := _noise(d))]
+    parts.append(tag("p", preparation(records.data)))
     groups = [(d, name, n) for d in records.data for name, n in d.groups.items()]
     if groups:
         listing = [row(d.role, name, tag("td", _plain(n), class_="n")) for d, name, n in groups]
@@ -64,6 +65,32 @@ def _removed(d: Data) -> str:
     if d.overlap_identities is None and d.overlap_images is None:
         return "not checked"
     return f"{plural(d.overlap_identities or 0, 'identity', 'identities')}, {plural(d.overlap_images or 0, 'image')}"
+
+
+def preparation(rows: tuple[Data, ...]) -> str:
+    """Whether all faces were aligned and cropped alike, as far as their preprocessing contracts say."""
+    known = [d.contract for d in rows if d.contract]
+    if not known:
+        return "How the faces were aligned and cropped is not known: no set came with a preprocessing contract."
+    differ = sorted({name for one in known for name in one if one[name] != known[0].get(name, one[name])})
+    if not differ and len(known) == len(rows):
+        return f"All faces were prepared alike: {_way(known[0])}."
+    ways: dict[str, list[str]] = {}
+    for d in rows:
+        ways.setdefault(_way(d.contract), []).append(f"{d.role} ({d.name})")
+    parts = "; ".join(f"{listed(names)}: {way}" for way, names in ways.items())
+    if not differ:
+        return f"Of some faces it is not known how they were aligned and cropped. {parts}."
+    return f"The faces were not prepared alike; they differ in {listed(differ)}. {parts}."
+
+
+def _way(contract: dict[str, Any] | None) -> str:
+    """A contract in words: "arcface 1, 112 x 112, RGB"."""
+    if not contract:
+        return "not known"
+    size, template = contract.get("size") or {}, contract.get("template") or {}
+    words = f"{template.get('name')} {template.get('version')}, {size.get('width')} x {size.get('height')}"
+    return f"{words}, {contract.get('channels')}"
 
 
 _SHARED = {

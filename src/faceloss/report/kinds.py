@@ -57,6 +57,7 @@ class Data:
     refused_files: tuple[tuple[str, ...], ...] = ()  # (file, reason) of the first few
     pairs: int | None = None  # of a pair list
     noise: dict[str, Any] = field(default_factory=dict)  # put into training on purpose: shares and counts
+    contract: dict[str, Any] | None = None  # how the faces were prepared; None: nobody says
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from faceloss.data.augment import Augmentation
-from faceloss.data.batches import group_balanced_batches, identity_balanced_batches, shuffled_batches
+from faceloss.data.batches import (
+    group_balanced_batches,
+    identity_balanced_batches,
+    shuffled_batches,
+    windowed_batches,
+)
+from faceloss.data.encoded import shards_of
 from faceloss.data.faces import Faces
+from faceloss.errors import BadInput
 from faceloss.train.loop import Index, Pixels
 from faceloss.train.settings import Recipe
 
@@ -22,6 +29,11 @@ class FaceEpochs:
 
     def batches(self, epoch: int) -> list[Index]:
         """Index arrays, one a batch."""
+        if self.kind == "shuffled" and self.recipe.shard_window:
+            shards, window = shards_of(self.faces), self.recipe.shard_window
+            if shards is None:
+                raise BadInput("shard_window is of faces that are streamed from shards; leave it out.")
+            return windowed_batches(shards, window, self.recipe.batch, self.seed, epoch)
         if self.kind == "shuffled":
             return shuffled_batches(len(self.faces.labels), self.recipe.batch, self.seed, epoch)
         if self.kind == "group-balanced":

@@ -38,6 +38,8 @@ class Recipe(Frozen):
     epochs: Count = 12
     batch: Annotated[int, Field(ge=2)] = 64
     images_per_identity: Annotated[int, Field(ge=2)] = 4  # K of the P x K batches; P = batch // K
+    # Of streamed faces, how many archives are shuffled among each other at a time; 0 = all images, wherever they lie.
+    shard_window: Annotated[int, Field(ge=0)] = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9

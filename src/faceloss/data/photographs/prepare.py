@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from faceloss.data.contract import NAME as CONTRACT
 from faceloss.data.entries import Source, is_image, silent
 from faceloss.data.photographs import pool
-from faceloss.data.photographs.contract import NAME as CONTRACT
 from faceloss.data.photographs.contract import contract
 from faceloss.data.photographs.detector import choose_detector
 from faceloss.data.photographs.ledger import COLUMNS, Record, csv_rows, csv_text, index_rows, line, record
