@@ -1,4 +1,4 @@
-"""What is behind and before the face, and the camera: random numbers keyed by (seed, identity, image), then the JPEG."""
+"""What is behind and before the face, and the camera: random numbers keyed by (seed, identity, image); the JPEG."""
 
 import io
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from faceloss.data.generated.controls import Look
 from faceloss.data.generated.head import Floats
-from faceloss.data.generated.paint import ramp
+from faceloss.data.generated.paint import over, ramp
 from faceloss.data.generated.shots import BUILT_IN, sometimes
 from faceloss.data.keys import generator
 
@@ -42,7 +42,7 @@ class Camera(NamedTuple):
 
 
 def camera(seed: int, identity: int, image: int, size: int, look: Look = BUILT_IN) -> Camera:
-    """The camera of picture number ``image`` of ``identity``; what is drawn does not depend on ``look`` but in scale."""
+    """The camera of picture number ``image`` of ``identity``; ``look`` scales what is drawn."""
     rng = generator(seed, identity, "camera", image)
     flow = rng.normal(0, 1, (12, 3))
     coarse, fine = ((rng.uniform(0, 1, (cells, cells, 3)) * 255).astype(np.uint8) for cells in (3, 9))
@@ -65,31 +65,29 @@ def _disk(rng: np.random.Generator) -> Disk:
 
 
 def background(how: Camera, side: int, pixels: npt.NDArray[np.int64]) -> Floats:
-    """The linear color of a blurred random scene, a gradient and colored noise at two scales, at some pixels.  # [P,3]"""
-    noise = np.zeros((len(pixels), 3))
+    """Linear color of a blurred random scene, a gradient and colored noise at two scales, at some pixels.  # [3,P]"""
+    noise = np.zeros((3, len(pixels)))
     for cells, amount in zip(how.cells, (0.5, 0.25), strict=True):
         large = Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC)
-        noise += amount * np.asarray(large).reshape(-1, 3)[pixels] / 255
-    gray = noise.mean(axis=1, keepdims=True)
+        noise += amount * np.asarray(large).reshape(-1, 3)[pixels].T / 255
+    gray = noise.mean(axis=0)
     scene: Floats = np.clip(gray + (noise - gray) * how.colorful, 0, 1) ** how.dark
     return scene
 
 
-def occlude(linear: Floats, disk: Disk) -> tuple[Floats, float]:
-    """The picture [S,S,3] behind a soft-edged disk, and the share of it that the disk covers."""
-    side = len(linear)
-    row, column = np.mgrid[:side, :side] / side
+def occlude(linear: Floats, side: int, disk: Disk) -> tuple[Floats, float]:
+    """The picture [3,side*side] behind a soft-edged disk, and the share of it that the disk covers."""
+    row, column = np.mgrid[:side, :side].reshape(2, -1) / side
     alpha = 1 - ramp(np.hypot(column - disk.middle[0], row - disk.middle[1]), disk.radius - 0.01, disk.radius + 0.01)
-    color = disk.color * (1 + 0.3 * (column + row - 1))[..., None]
-    return linear + (color - linear) * alpha[..., None], float(alpha.mean())
+    return over(linear, disk.color[:, None] * (1 + 0.3 * (column + row - 1)), alpha), float(alpha.mean())
 
 
-def develop(linear: Floats, how: Camera, size: int) -> bytes:
-    """Exposure, white balance, tone curve, down-sampling, blur, noise, JPEG."""
-    level = 1 - np.exp(linear * (-1.6 * how.gain))  # a soft shoulder instead of clipped highlights
-    tone = np.clip(level, 0, 1, out=level) ** (1 / how.gamma)
-    image = Image.fromarray((tone * 255 + 0.5).astype(np.uint8))
-    image = image.filter(ImageFilter.GaussianBlur(how.blur * len(linear) / size))
+def develop(linear: Floats, side: int, how: Camera, size: int) -> bytes:
+    """The JPEG of a picture [3,side*side]: exposure, white balance, tone curve, blur, down-sampling, noise."""
+    level = 1 - np.exp(linear * (-1.6 * how.gain)[:, None])  # a soft shoulder instead of clipped highlights
+    tone = np.clip(level, 0, 1, out=level) ** (1 / how.gamma) * 255 + 0.5
+    image = Image.fromarray(np.ascontiguousarray(tone.astype(np.uint8).T).reshape(side, side, 3))
+    image = image.filter(ImageFilter.GaussianBlur(how.blur * side / size))
     noisy = np.asarray(image.resize((size, size), Image.Resampling.BOX)) + how.grain
     gray = noisy.mean(axis=2, keepdims=True)
     final = np.clip(gray + (noisy - gray) * how.saturation + 0.5, 0, 255).astype(np.uint8)

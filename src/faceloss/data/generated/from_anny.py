@@ -12,7 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from faceloss.data.generated.head import EYE, LASH, MOUTH, SKIN, TEETH, TONGUE, Arrays, Floats, Integers, in_turn, phenotype_weights
+from faceloss.data.generated.head import (
+    EYE,
+    LASH,
+    MOUTH,
+    SKIN,
+    TEETH,
+    TONGUE,
+    Arrays,
+    Floats,
+    Integers,
+    in_turn,
+    phenotype_weights,
+)
 
 NECK = 0.22  # m below the eyes of the mean adult; what lies lower is cut off
 PARTS = {

@@ -162,7 +162,8 @@ def _read(place: Path) -> Arrays | None:
         sizes = json.loads((place / "sizes.json").read_text(encoding="utf-8"))
         if any((place / f"{name}.npy").stat().st_size != sizes[name] for name in Arrays._fields):
             return None
-        return Arrays(*(np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in Arrays._fields))
+        # As plain arrays over the maps: the class `numpy.memmap` costs more than small operations do.
+        return Arrays(*(np.asarray(np.load(place / f"{name}.npy", mmap_mode="r")) for name in Arrays._fields))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

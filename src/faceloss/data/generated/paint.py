@@ -1,18 +1,21 @@
 """Solid textures: the color and gloss of every seen point of the skin, brows, beard, hair, eyes and clothes.
 
 All are functions of the reference head's coordinates (x left, y back, z up, in meters, origin between the eyes), so no
-texture image and no photograph is used.
+texture image and no photograph is used. Colors are [3,P], channels first: loops over P points are the fast ones.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from faceloss.data.generated.head import EARS, EYE, LASH, LIDS, LIPS, MOUTH, SKIN, TEETH, TONGUE, Floats, Integers
 from faceloss.data.generated.people import Person
 from faceloss.data.generated.shots import Shot
 
 EYE_X = 0.0313  # of the front pole of the eyeball
+SINE = [(-1) ** k / math.factorial(2 * k + 1) for k in range(10, -1, -1)]  # sin r / r as a polynomial in r^2
 
 
 def ramp(x: Floats, low: float, high: float) -> Floats:
@@ -22,13 +25,16 @@ def ramp(x: Floats, low: float, high: float) -> Floats:
 
 
 def over(below: Floats, above: Floats, alpha: Floats) -> Floats:
-    """``above`` laid over ``below`` [P,3] where ``alpha`` [P] says so."""
-    return below + (above - below) * alpha[:, None]
+    """``above`` laid over ``below`` [3,P] where ``alpha`` [P] says so; one color [3] may lie over all."""
+    return below + ((above[:, None] if above.ndim == 1 else above) - below) * alpha
 
 
 def hair_mask(place: Floats, who: Person, how: Shot) -> Floats:
-    """1 where hair (or a hat) grows, 0 on the face, from the azimuth around the head and the height.  # [P]"""
-    x, y, z = place.T
+    """1 where hair (or a hat) grows, 0 on the face, from the azimuth around the head and the height.  # [P]
+
+    place:  [3,P] on the reference head
+    """
+    x, y, z = place
     around = np.abs(np.arctan2(x, -(y - 0.075)))  # 0 in front, pi at the back
     if how.hat is not None:
         return ramp(z, 0.040, 0.046)
@@ -45,25 +51,25 @@ def hair_mask(place: Floats, who: Person, how: Shot) -> Floats:
 def paint(
     place: Floats, masks: Floats, hairy: Floats, parts: Integers, who: Person, how: Shot, flow: Floats
 ) -> tuple[Floats, Floats]:
-    """Linear albedo [P,3] and gloss [P] of P points.
+    """Linear albedo [3,P] and gloss [P] of P points.
 
-    place:  [P,3] on the reference head
-    masks:  [P,4] lips, eyelids, ears, inside of the mouth
+    place:  [3,P] on the reference head
+    masks:  [4,P] lips, eyelids, ears, inside of the mouth
     hairy:  [P] how much hair (or hat) there is
     parts:  [P] SKIN, EYE, ...
     flow:   [12,3] random wave vectors of the strands of hair
     """
-    x, y, z = np.ascontiguousarray(place.T)
+    x, y, z = place
     side, front = np.abs(x), ramp(-y, -0.05, -0.01)
-    skin = _bare(place, x, z, side, front, masks, who, how)
+    skin = _bare(place, side, front, masks, hairy < 1, who, how)
     skin = _brows_and_beard(skin, z, side, front, masks, who, how)
 
     strand = np.full(len(x), 0.80)
     if how.hat is None:
         some = np.flatnonzero(hairy)
         strands = flow * (500, 250, 90 + 400 * who.curl)  # strands fall; curls go everywhere
-        strand[some] += 0.13 * _waves(place[some], np.column_stack([strands, who.waves[:, 3]]), 1.0)
-        skin = over(skin, who.hair * strand[:, None], hairy)
+        strand[some] += 0.13 * _waves(place[:, some], np.column_stack([strands, who.waves[:, 3]]), 1.0)
+        skin = over(skin, who.hair[:, None] * strand, hairy)
         shine = 0.10 * (1 - hairy) + 0.12 * hairy * strand
     else:
         skin = over(skin, how.hat, hairy)
@@ -76,22 +82,26 @@ def paint(
     skin = over(skin, how.clothes, 1 - ramp(z + 0.3 * np.minimum(y, 0), -0.175, -0.165))
 
     color, eyes = skin, parts == EYE
-    color[eyes] = _eyes(place[eyes], who)
-    color[parts == TEETH] = (0.86, 0.82, 0.74)
-    color[parts == TONGUE] = (0.62, 0.30, 0.30)
-    color[parts == LASH] = 0.7 * np.minimum(who.hair * 0.6, 0.2) + 0.3 * who.skin * 0.6
-    color = over(color, np.array((0.30, 0.10, 0.10)), (parts == SKIN) * masks[:, MOUTH])
-    gloss = np.where(eyes, 0.6, np.where(parts == TEETH, 0.25, shine + 0.10 * masks[:, LIPS]))
+    lash = 0.7 * np.minimum(who.hair * 0.6, 0.2) + 0.3 * who.skin * 0.6
+    color[:, eyes] = _eyes(place[:, eyes], who)
+    for part, one in ((TEETH, (0.86, 0.82, 0.74)), (TONGUE, (0.62, 0.30, 0.30)), (LASH, lash)):
+        color[:, parts == part] = np.asarray(one)[:, None]
+    color = over(color, np.array((0.30, 0.10, 0.10)), (parts == SKIN) * masks[MOUTH])
+    gloss = np.where(eyes, 0.6, np.where(parts == TEETH, 0.25, shine + 0.10 * masks[LIPS]))
     return np.clip(color, 0, 1) ** 2.2, gloss
 
 
 def _bare(
-    place: Floats, x: Floats, z: Floats, side: Floats, front: Floats, masks: Floats, who: Person, how: Shot
+    place: Floats, side: Floats, front: Floats, masks: Floats, seen: npt.NDArray[np.bool_], who: Person, how: Shot
 ) -> Floats:
-    skin = np.tile(who.skin * np.exp(-0.12 * how.tan * np.array([0.7, 1.0, 1.2])), (len(x), 1))
-    skin *= _darker(-0.022 * _waves(place, who.waves, 1.0), (0.6, 1.0, 1.1))
+    """Skin without hair; its uneven tone only where it is ``seen`` [P].  # [3,P]"""
+    x, _, z = place
+    skin = np.tile((who.skin * np.exp(-0.12 * how.tan * np.array([0.7, 1.0, 1.2])))[:, None], len(x))
+    tone = np.zeros(len(x))
+    tone[seen] = _waves(place[:, seen], who.waves, 1.0)
+    skin *= _darker(-0.022 * tone, (0.6, 1.0, 1.1))
     red = np.exp(-(((side - 0.038) / 0.016) ** 2) - ((z + 0.038) / 0.016) ** 2)
-    red += 0.8 * np.exp(-((x / 0.014) ** 2) - ((z + 0.040) / 0.014) ** 2) + 0.6 * masks[:, EARS]
+    red += 0.8 * np.exp(-((x / 0.014) ** 2) - ((z + 0.040) / 0.014) ** 2) + 0.6 * masks[EARS]
     skin *= _darker(0.13 * who.ruddy * red * front, (-0.25, 1.0, 0.9))
     under = np.exp(-(((side - 0.030) / 0.013) ** 2) - ((z + 0.016) / 0.006) ** 2)
     skin *= _darker(0.16 * (who.phenotype["age"] - 0.4) * under * front, (1, 1, 1))
@@ -102,9 +112,9 @@ def _bare(
         if radius > 0.0012:
             near = np.exp(-((x - mole_x) ** 2 + (z - mole_z) ** 2) / (radius**2 + 1e-7)) * front
             skin *= _darker(0.6 * near, (1, 1, 1))
-    lips = np.clip(masks[:, LIPS] * 1.2, 0, 1) * min(1.0, 0.35 + 0.45 * who.lips * how.makeup)
-    skin = over(skin, skin * [0.92, 0.58, 0.60], lips)
-    return over(skin, skin * 0.80, 0.6 * masks[:, LIDS])
+    lips = np.clip(masks[LIPS] * 1.2, 0, 1) * min(1.0, 0.35 + 0.45 * who.lips * how.makeup)
+    skin = over(skin, skin * np.array([0.92, 0.58, 0.60])[:, None], lips)
+    return over(skin, skin * 0.80, 0.6 * masks[LIDS])
 
 
 def _brows_and_beard(
@@ -123,25 +133,50 @@ def _brows_and_beard(
     upper = ramp(z, -0.070, -0.063) * (1 - ramp(z, -0.053, -0.048)) * (1 - ramp(side, 0.022, 0.032))
     lower = 1 - ramp(z + 0.9 * np.maximum(side - 0.03, 0) * -1.0, -0.090, -0.075)
     lower = np.maximum(lower, ramp(side, 0.052, 0.066) * (1 - ramp(z, -0.03, 0.0)) * (1 - front * 0.4))
-    beard = np.maximum(mustache * upper * front, jaw * lower) * (1 - masks[:, LIPS]) * (1 - masks[:, EARS])
+    beard = np.maximum(mustache * upper * front, jaw * lower) * (1 - masks[LIPS]) * (1 - masks[EARS])
     return over(skin, who.hair * 0.8 + 0.04, 0.85 * beard * (z > -0.14))
 
 
 def _darker(amount: Floats, channels: Sequence[float]) -> Floats:
-    """The factor that takes ``amount`` [P] away from each channel, weighted.  # [P,3]"""
-    return 1 - amount[:, None] * np.asarray(channels)
+    """The factor that takes ``amount`` [P] away from each channel, weighted.  # [3,P]"""
+    factor: Floats = 1 - amount * np.asarray(channels)[:, None]
+    return factor
 
 
 def _waves(place: Floats, waves: Floats, scale: float) -> Floats:
     """Smooth random values around 0 with standard deviation 1.  # [P]"""
-    phases = (waves[:, :3] * scale) @ place.T + waves[:, 3:]  # [12,P]: sums along the long axis are the fast ones
-    found: Floats = np.cos(phases, out=phases).sum(axis=0) / np.sqrt(len(waves) / 2)
+    phases = (waves[:, :3] * scale) @ place + waves[:, 3:]  # [12,P]
+    found: Floats = _cosine(phases).sum(axis=0) / np.sqrt(len(waves) / 2)
+    return found
+
+
+def _cosine(x: Floats) -> Floats:
+    """cos x, wrong by at most 1e-14 for |x| < 300; three times as fast as NumPy's, which is most of a picture's time.
+
+    cos x = (-1)^n sin r with r = x + pi/2 - n pi in [-pi/2, pi/2], and sin r by its series.
+    """
+    found = np.empty_like(x)
+    step = max(1, 4096 // len(x))  # numbers that stay in the processor's cache
+    for start in range(0, x.shape[1], step):
+        r = x[:, start : start + step] + np.pi / 2
+        n = np.rint(r / np.pi)
+        r -= n * np.pi
+        t = r * r
+        s = np.full_like(t, SINE[0])
+        for term in SINE[1:]:
+            s *= t
+            s += term
+        s *= r
+        odd = n - 2 * np.rint(n / 2)  # 0, 1 or -1
+        s *= 1 - 2 * np.abs(odd)
+        found[:, start : start + step] = s
     return found
 
 
 def _eyes(place: Floats, who: Person) -> Floats:
-    """White, iris and pupil by the distance from the front pole of the eyeball.  # [P,3]"""
-    off = np.hypot(np.abs(place[:, 0]) - EYE_X, place[:, 2] - 0.001) + np.where(place[:, 1] > 0, 1.0, 0.0)
-    color = np.tile([0.88, 0.86, 0.84], (len(place), 1))
+    """White, iris and pupil by the distance from the front pole of the eyeball.  # [3,P]"""
+    x, y, z = place
+    off = np.hypot(np.abs(x) - EYE_X, z - 0.001) + np.where(y > 0, 1.0, 0.0)
+    color = np.tile(np.array([0.88, 0.86, 0.84])[:, None], len(x))
     color = over(color, who.iris, 1 - ramp(off, 0.0064, 0.0072))
     return over(color, np.full(3, 0.03), 1 - ramp(off, 0.0024, 0.0031))

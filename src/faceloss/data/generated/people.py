@@ -48,11 +48,6 @@ class Person:
     moles: Floats  # [M,3]: x, z, radius
     waves: Floats  # [12,4]: wave vectors and phases of the skin's uneven tone
 
-    @property
-    def group(self) -> str:
-        """The main one of the three origins."""
-        return max(ORIGINS, key=lambda name: self.phenotype[name])
-
 
 def person(shapes: tuple[str, ...], seed: int, identity: int, group: str = "") -> Person:
     """The identity with this number. With ``group`` the largest of its shares of origin changes places with that one.
@@ -60,7 +55,7 @@ def person(shapes: tuple[str, ...], seed: int, identity: int, group: str = "") -
     ``shapes`` are the local shape controls of the head.
     """
     rng = generator(seed, identity, "person")
-    origin = rng.dirichlet([0.6, 0.6, 0.6])
+    origin = _origin(rng)
     if group:
         main, wanted = int(origin.argmax()), ORIGINS.index(group)
         origin[[main, wanted]] = origin[[wanted, main]]
@@ -84,14 +79,14 @@ def person(shapes: tuple[str, ...], seed: int, identity: int, group: str = "") -
     for name in ("head-trans-out", "neck-trans-out", "nose-trans-out", "mouth-trans-out", "head-angle-out"):
         shape[name] = shape.get(name, 0.0) * 0.25
 
-    tone = origin @ (3.3, 1.2, 0.6) + rng.normal(0, 0.45)
-    tone = np.clip(round(tone) + rng.normal(0, 0.12), 0, len(SKIN_LINE) - 1)
+    tone = float(origin @ (3.3, 1.2, 0.6) + rng.normal(0, 0.45))
+    tone = float(np.clip(round(tone) + rng.normal(0, 0.12), 0, len(SKIN_LINE) - 1))
     dark = rng.choice(len(HAIR), p=[0.34, 0.26, 0.18, 0.12, 0.10] if age < 0.8 else [0.18, 0.16, 0.14, 0.10, 0.42])
     beard = (float(rng.random()), float(rng.random())) if beards and rng.random() < 0.4 else (0.0, 0.0)
     return Person(
         phenotype,
         shape,
-        skin=_along(SKIN_LINE, float(tone)) * (1 + rng.normal(0, 0.015, 3)),
+        skin=_along(SKIN_LINE, tone) * (1 + rng.normal(0, 0.015, 3)),
         hair=np.clip(HAIR[dark] * (1 + rng.normal(0, 0.08)), 0, 1),
         iris=IRIS[rng.choice(len(IRIS), p=[0.45, 0.25, 0.12, 0.18])],
         ruddy=float(rng.uniform(0.0, 1.0)),
@@ -115,6 +110,15 @@ def person(shapes: tuple[str, ...], seed: int, identity: int, group: str = "") -
     )
 
 
+def main_origin(seed: int, identity: int) -> str:
+    """The largest share of origin of the identity with this number, as drawn."""
+    return ORIGINS[int(_origin(generator(seed, identity, "person")).argmax())]
+
+
+def _origin(rng: np.random.Generator) -> Floats:
+    return rng.dirichlet([0.6, 0.6, 0.6])
+
+
 def hairline(rng: np.random.Generator) -> tuple[float, float, float, float]:
     """A haircut: forehead, temples, widow's peak and fringe."""
     fringe = rng.uniform(0.012, 0.035) if rng.random() < 0.25 else 0.0
@@ -124,8 +128,8 @@ def hairline(rng: np.random.Generator) -> tuple[float, float, float, float]:
 
 def near_twin(one: Person, stranger: Person, distance: float) -> Person:
     """Somebody ``distance`` of the way from ``one`` (0) to ``stranger`` (1), in everything that is a number."""
-    mixed = {each.name: _between(getattr(one, each.name), getattr(stranger, each.name), distance) for each in fields(one)}
-    return Person(**mixed)
+    names = [each.name for each in fields(one)]
+    return Person(**{name: _between(getattr(one, name), getattr(stranger, name), distance) for name in names})
 
 
 def _between(a: Any, b: Any, t: float) -> Any:

@@ -56,15 +56,13 @@ class _Shown:
 
     def __init__(self, points: Floats, depth: Floats, triangles: Integers, size: int):
         self.size = size
-        (ax, bx, cx), (ay, by, cy) = (points[:, axis][triangles.T] for axis in range(2))
         self.depth = depth[triangles.T]  # [3,T]
-        low = [np.clip(np.ceil(np.minimum(np.minimum(*p[:2]), p[2]) - 0.5), 0, size) for p in ((ax, bx, cx), (ay, by, cy))]
-        high = [
-            np.clip(np.floor(np.maximum(np.maximum(*p[:2]), p[2]) - 0.5) + 1, 0, size)
-            for p in ((ax, bx, cx), (ay, by, cy))
-        ]
-        self.left, self.top = (side.astype(np.int64) for side in low)
-        self.wide, self.tall = (np.maximum(h - l, 0).astype(np.int64) for h, l in zip(high, low, strict=True))
+        axes = [points[:, axis][triangles.T] for axis in (0, 1)]
+        (ax, bx, cx), (ay, by, cy) = axes
+        low = [np.clip(np.ceil(axis.min(axis=0) - 0.5), 0, size) for axis in axes]
+        high = [np.clip(np.floor(axis.max(axis=0) - 0.5) + 1, 0, size) for axis in axes]
+        self.left, self.top = (first.astype(np.int64) for first in low)
+        self.wide, self.tall = (np.maximum(b - a, 0).astype(np.int64) for a, b in zip(low, high, strict=True))
         self.area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         self.some = (np.abs(self.area) > 1e-9) & (self.wide * self.tall > 0)
         x, y, area = low[0] + 0.5, low[1] + 0.5, np.where(self.some, self.area, 1.0)
@@ -74,7 +72,7 @@ class _Shown:
         self.second_x, self.second_y = (cy - ay) / area, (ax - cx) / area
 
     def fill(self, which: Integers, buffer: Floats) -> tuple[npt.NDArray[np.generic], ...]:
-        """Triangle, pixel, two weights and depth of all that these triangles cover; ``buffer`` gets the nearest depth."""
+        """Triangle, pixel, two weights and depth of all these triangles cover; ``buffer`` gets the nearest depth."""
         parts = list(self._covered(which))
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0)
@@ -112,7 +110,7 @@ class _Shown:
         return owner, row * self.size + column, first, second
 
     def hidden(self, which: Integers, buffer: Floats) -> npt.NDArray[np.bool_]:
-        """Whether all pixels of a triangle's box have something nearer already; boxes over 8 pixels are not looked at."""
+        """Whether all pixels of a triangle's box have something nearer already; not said of boxes over 8 pixels."""
         farthest = buffer.reshape(self.size, self.size)
         levels = [farthest]
         for shift in (1, 2, 4):  # the farthest of 2 x 2, 4 x 4, 8 x 8 pixels from each on
@@ -126,15 +124,16 @@ class _Shown:
         largest = np.maximum(self.wide, self.tall)[which]
         level = np.searchsorted([1, 2, 4, 8], largest)
         farthest = np.stack(levels)[np.minimum(level, 3), self.top[which], self.left[which]]
-        margin = 1e-6
-        return (level < 4) & (self.depth[:, which].min(axis=0) > farthest + margin)
+        behind: npt.NDArray[np.bool_] = self.depth[:, which].min(axis=0) > farthest + 1e-6  # a margin for rounding
+        return (level < 4) & behind
 
 
 def vertex_normals(vertices: Floats, triangles: Integers) -> Floats:
     """Area-weighted unit normals.  # [V,3]"""
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    face = np.cross(b - a, c - a)
-    normals = np.stack(
-        [sum(np.bincount(triangles[:, k], face[:, axis], len(vertices)) for k in range(3)) for axis in range(3)], axis=1
-    )
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (vertices.T[:, corner] for corner in triangles.T)
+    ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
+    faces = (uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
+    flat, count = triangles.T.ravel(), len(vertices)
+    normals = np.stack([np.bincount(flat, np.tile(face, 3), count) for face in faces], axis=1)
+    unit: Floats = normals / np.maximum(np.sqrt((normals**2).sum(axis=1, keepdims=True)), 1e-12)
+    return unit

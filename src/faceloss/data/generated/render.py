@@ -23,31 +23,27 @@ class Picture(NamedTuple):
     covered: float
 
 
-def picture(
-    head: Head, who: Person, how: Shot, camera: Camera, size: int, oversampling: int = OVERSAMPLING
-) -> Picture:
+def picture(head: Head, who: Person, how: Shot, camera: Camera, size: int, oversampling: int = OVERSAMPLING) -> Picture:
     """Draw ``who`` as ``how`` and ``camera`` say, ``size`` pixels a side, with oversampling^2 points for each."""
     side = size * oversampling
     pixels, color = _render(head, who, how, camera.flow, side)
-    linear = np.empty((side * side, 3))
+    linear = np.empty((3, side * side))
     behind = np.ones(side * side, bool)
     behind[pixels] = False
     empty = np.flatnonzero(behind)
-    linear[pixels], linear[empty] = color, background(camera, side, empty)
-    linear, covered = linear.reshape(side, side, 3), 0.0
+    linear[:, pixels], linear[:, empty] = color, background(camera, side, empty)
+    covered = 0.0
     if camera.disk is not None:
-        linear, covered = occlude(linear, camera.disk)
-    return Picture(develop(linear, camera, size), covered)
+        linear, covered = occlude(linear, side, camera.disk)
+    return Picture(develop(linear, side, camera, size), covered)
 
 
-def _render(
-    head: Head, who: Person, how: Shot, flow: Floats, side: int
-) -> tuple[Integers, Floats]:
-    """The pixels that the head covers [P], and their linear color [P,3]."""
+def _render(head: Head, who: Person, how: Shot, flow: Floats, side: int) -> tuple[Integers, Floats]:
+    """The pixels that the head covers [P], and their linear color [3,P]."""
     a = head.arrays
-    triangles, reference, all_masks = a.triangles, a.reference, a.masks
+    triangles, place, masks = a.triangles, a.reference.T, a.masks.T
     vertices = head.vertices(who.phenotype, who.shape, how.action)
-    hair = hair_mask(reference, who, how) * (a.parts == SKIN) * np.clip(1 - 2 * all_masks[:, EARS], 0, 1)
+    hair = hair_mask(place, who, how) * (a.parts == SKIN) * np.clip(1 - 2 * masks[EARS], 0, 1)
     thick = 0.012 if how.hat is not None else who.volume * how.grooming
     vertices = vertices + vertex_normals(vertices, triangles) * (hair * thick)[:, None]
     normals = vertex_normals(vertices, triangles)
@@ -58,18 +54,25 @@ def _render(
     away = how.distance + vertices[:, 1]
     hits = rasterize(_to_crop(vertices, away, a.landmarks, how) * side, away, triangles, side)
 
-    corners = triangles[hits.triangle]  # [P,3]
-    columns = np.concatenate([reference, normals, all_masks, vertices, hair[:, None]], axis=1)
-    blended = columns[corners[:, 0]] * hits.weights[:, :1]  # [P,14]
-    for k in (1, 2):
-        blended += columns[corners[:, k]] * hits.weights[:, k : k + 1]
-    place, normal, masks, where, hairy = np.split(blended, [3, 6, 10, 13], axis=1)
-    normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    parts = a.parts[corners[:, 0]]
-    albedo, gloss = paint(place, masks, np.clip(hairy[:, 0], 0, 1), parts, who, how, flow)
+    corners, weights = triangles[hits.triangle].T, hits.weights.T  # [3,P]
+    known = np.concatenate([place, normals.T, masks, vertices.T, hair[None]])  # [14,V]
+    place, normal, masks, where, hairy = np.split(_blend(known, corners, weights), [3, 6, 10, 13])
+    normal = normal / np.maximum(np.sqrt((normal**2).sum(axis=0)), 1e-9)
+    parts = a.parts[corners[0]]
+    albedo, gloss = paint(place, masks, np.clip(hairy[0], 0, 1), parts, who, how, flow)
     lit = _lit(vertices, how.light, triangles, where + normal * 0.002)
-    color = _shade(albedo, gloss, normal, lit * (1 - 0.7 * masks[:, MOUTH]), how)
-    return hits.pixel, color * (1 - 0.6 * masks[:, MOUTH] * (parts == SKIN))[:, None]
+    color = _shade(albedo, gloss, normal, lit * (1 - 0.7 * masks[MOUTH]), how)
+    return hits.pixel, color * (1 - 0.6 * masks[MOUTH] * (parts == SKIN))
+
+
+def _blend(known: Floats, corners: Integers, weights: Floats) -> Floats:
+    """What is ``known`` [C,V] of vertices at points with the given ``corners`` [3,P] and ``weights`` [3,P].  # [C,P]"""
+    mixed = np.empty((len(known), corners.shape[1]))
+    for row, values in zip(mixed, known, strict=True):
+        np.multiply(values[corners[0]], weights[0], out=row)
+        row += values[corners[1]] * weights[1]
+        row += values[corners[2]] * weights[2]
+    return mixed
 
 
 def _rotation(how: Shot) -> Floats:
@@ -99,23 +102,26 @@ def _similarity(source: Floats, target: Floats) -> tuple[complex, complex]:
 
 
 def _lit(vertices: Floats, light: Floats, triangles: Integers, points: Floats) -> Floats:
-    """1 where the key light reaches the point, 0 in shadow, soft between: a shadow map of 128 x 128.  # [P]"""
+    """1 where the key light reaches the point, 0 in shadow, soft between: a shadow map of 128 x 128.  # [P]
+
+    points:  [3,P]
+    """
     right = np.cross(light, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right)
-    across = np.stack([right, np.cross(right, light)], axis=1)
+    across = np.stack([right, np.cross(right, light)])
     size, span = 128, 0.42
 
     def to_map(where: Floats) -> Floats:
-        on_map: Floats = ((where - (0, 0.06, -0.03)) @ across / span + 0.5) * size
+        on_map: Floats = (across @ (where - np.array([[0], [0.06], [-0.03]])) / span + 0.5) * size
         return on_map
 
-    hits = rasterize(to_map(vertices), -(vertices @ light), triangles, size)
+    hits = rasterize(to_map(vertices.T).T, -(vertices @ light), triangles, size)
     depth = np.full(size * size, -1.0)
     depth[hits.pixel] = -hits.depth
-    at, own = to_map(points), points @ light
+    at, own = to_map(points), light @ points
     steps = (-1.2, 0.0, 1.2)
-    columns, rows = ([np.clip(at[:, k] + d, 0, size - 1).astype(np.int64) for d in steps] for k in (0, 1))
-    shade = np.zeros(len(points))
+    columns, rows = ([np.clip(at[k] + d, 0, size - 1).astype(np.int64) for d in steps] for k in (0, 1))
+    shade = np.zeros(points.shape[1])
     for column in columns:
         for row in rows:
             shade += ramp(depth[row * size + column] - own, 0.002, 0.007)
@@ -123,13 +129,13 @@ def _lit(vertices: Floats, light: Floats, triangles: Integers, points: Floats) -
 
 
 def _shade(albedo: Floats, gloss: Floats, normal: Floats, lit: Floats, how: Shot) -> Floats:
-    """Linear color under a key light, a fill light from the other side and light from everywhere.  # [P,3]"""
-    facing = normal @ how.light
-    wrap = np.array([0.18, 0.10, 0.06])  # light bleeds around edges, red most: a cheap subsurface scattering
-    diffuse = np.clip((facing[:, None] + wrap) / (1 + wrap), 0, 1) * (0.12 + 0.88 * lit)[:, None]
-    opposite = np.clip(normal @ (how.light * [-1, 1, 0.3]), 0, 1)
-    sky = 0.65 + 0.35 * normal[:, 2] + 0.15 * np.clip(-normal[:, 1], 0, 1)
+    """Linear color under a key light, a fill light from the other side and light from everywhere.  # [3,P]"""
+    wrap = np.array([[0.18], [0.10], [0.06]])  # light bleeds around edges, red most: a cheap subsurface scattering
+    diffuse = np.clip((how.light @ normal + wrap) / (1 + wrap), 0, 1) * (0.12 + 0.88 * lit)
+    opposite = np.clip((how.light * [-1, 1, 0.3]) @ normal, 0, 1)
+    sky = 0.65 + 0.35 * normal[2] + 0.15 * np.clip(-normal[1], 0, 1)
     half = how.light + np.array([0, -1.0, 0])
-    shine = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1) ** 22 * lit * gloss
-    light = how.key * diffuse + how.fill * opposite[:, None] + how.ambient * sky[:, None]
-    return albedo * light + shine[:, None] * how.key
+    shine = np.clip(half / np.linalg.norm(half) @ normal, 0, 1) ** 22 * lit * gloss
+    key, fill, ambient = (color[:, None] for color in (how.key, how.fill, how.ambient))
+    color: Floats = albedo * (key * diffuse + fill * opposite + ambient * sky) + shine * key
+    return color
