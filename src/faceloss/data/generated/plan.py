@@ -107,11 +107,8 @@ def _people(cast: Cast, identities: int, seed: int) -> tuple[Who, ...]:
 
 
 def _counts(cast: Cast, groups: list[str], images: int, seed: int) -> tuple[int, ...]:
-    places = _even(seed, "images", len(groups))
-    share = cast.imbalance**-places
-    if cast.tail:
-        share = np.empty(len(groups))
-        share[np.argsort(places)] = np.arange(1, len(groups) + 1) ** -cast.tail
+    rank = np.argsort(np.argsort(_even(seed, "images", len(groups))))  # 0 for the one with the most images
+    share = (rank + 1.0) ** -cast.tail if cast.tail else cast.imbalance ** -(rank / max(1, len(groups) - 1))
     factor = np.array([cast.group_images.get(group, 1.0) if cast.group_images else 1.0 for group in groups])
     wanted = np.floor(images * share * factor + 0.5).astype(np.int64)
     return tuple(np.maximum(wanted, cast.least).tolist())

@@ -124,8 +124,9 @@ class _Shown:
         largest = np.maximum(self.wide, self.tall)[which]
         level = np.searchsorted([1, 2, 4, 8], largest)
         farthest = np.stack(levels)[np.minimum(level, 3), self.top[which], self.left[which]]
-        behind: npt.NDArray[np.bool_] = self.depth[:, which].min(axis=0) > farthest + 1e-6  # a margin for rounding
-        return (level < 4) & behind
+        found: npt.NDArray[np.bool_] = self.depth[:, which].min(axis=0) > farthest + 1e-6  # a margin for rounding
+        found[level == 4] = False
+        return found
 
 
 def vertex_normals(vertices: Floats, triangles: Integers) -> Floats:

@@ -1,14 +1,16 @@
 """`synthesize`: a set of generated faces with known causes, as a folder, shards or an archive.
 
-OUT/README.md         what it is, and under which license; written last
-OUT/synthesis.json    the settings that every byte depends on
-OUT/contract.json     the preprocessing contract
-OUT/identities.csv    what each identity was made of, and its group
-OUT/images.csv        how each picture was taken, and who it really shows
-OUT/index.csv, OUT/p000/00000.jpg      as a folder,
-OUT/00000.tar, ...                     as shards,
-OUT/faces.tar                          or as one archive
-OUT/.work/            while unfinished: the pictures so far
+    OUT/README.md         what it is, and under which license; written last
+    OUT/synthesis.json    the settings that every byte depends on
+    OUT/contract.json     the preprocessing contract
+    OUT/identities.csv    what each identity was made of, and its group
+    OUT/images.csv        how each picture was taken, and who it really shows
+    OUT/index.csv, OUT/p000/00000.jpg      as a folder,
+    OUT/00000.tar, ...                     as shards,
+    OUT/faces.tar                          or as one archive
+    OUT/.work/            while unfinished: the pictures so far
+
+The pictures are drawn in jobs (`faceloss.data.generated.work`); nothing appears in OUT but whole files.
 """
 
 import io
