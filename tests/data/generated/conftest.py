@@ -1,4 +1,4 @@
-"""A stand-in for the body model: a head of a few hundred vertices, so that all but its own bytes is tested without it."""
+"""A stand-in for the body model: a head of some thousand triangles, so that all but its own bytes is tested without."""
 
 from pathlib import Path
 

@@ -42,7 +42,9 @@ def taken(look: Look) -> list[dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("look", "names"), TURNED, ids=[str(sorted(names)) + str(n) for n, (_, names) in enumerate(TURNED)])
+@pytest.mark.parametrize(
+    ("look", "names"), TURNED, ids=[str(sorted(names)) + str(n) for n, (_, names) in enumerate(TURNED)]
+)
 def test_a_control_changes_what_it_names(look, names):
     before, after = taken(Look()), taken(look)
     changed = {name for one, two in zip(before, after, strict=True) for name in one if one[name] != two[name]}
@@ -96,7 +98,7 @@ def test_a_group_changes_origin_and_skin_only():
         drawn = person(SHAPES, 0, identity)
         for group in origins:
             made = person(SHAPES, 0, identity, group)
-            assert max(origins, key=lambda name: made.phenotype[name]) == group  # noqa: B023
+            assert max(origins, key=lambda name: made.phenotype[name]) == group
             assert sorted(made.phenotype[name] for name in origins) == sorted(drawn.phenotype[name] for name in origins)
             same = dataclasses.replace(made, skin=drawn.skin, phenotype=drawn.phenotype)
             assert repr(same) == repr(drawn)

@@ -1,6 +1,7 @@
 """How many pictures of whom under which label."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,6 +76,18 @@ def test_near_twins_come_in_pairs():
     assert sum(who.twin_of >= 0 for who in planned(200, 1, twins=1.0).people) == 100
 
 
+def test_groups_twins_and_images_are_independent_of_each_other():
+    made = planned(900, 100, groups={"asian": 1.0, "african": 1.0}, imbalance=10.0, twins=0.25)
+    counts = np.array(made.counts)
+    asian = np.array([who.group == "asian" for who in made.people])
+    pair = np.array([who.twin_of >= 0 for who in made.people])
+    pair[:-1] |= pair[1:]
+    assert counts[asian].mean() == pytest.approx(counts.mean(), rel=0.04)
+    assert counts[pair].mean() == pytest.approx(counts.mean(), rel=0.08)
+    assert asian[pair].mean() == pytest.approx(0.5, abs=0.04)
+    assert asian.mean() == pytest.approx(0.5, abs=0.02)
+
+
 def test_a_twin_at_no_distance_is_the_same_and_far_away_is_somebody():
     first = Who(4, "asian")
     assert repr(draw_person(SHAPES, 0, Who(5, "asian", 4, 0.0))) == repr(draw_person(SHAPES, 0, first))
@@ -116,7 +129,7 @@ def test_jobs_are_whole_identities():
     assert all(len(portion) >= JOB for portion in portions[:-1])
     assert len(portions) == 7
     firsts = [{slot.keys[0] for slot in portion} for portion in portions]
-    assert all(not (one & two) for one, two in zip(firsts, firsts[1:], strict=False))
+    assert all(not (one & two) for one, two in pairwise(firsts))
 
 
 @pytest.mark.parametrize("wrong", [{"identities": 0}, {"images": 0}, {"identities": 1, "flip": 0.1}])

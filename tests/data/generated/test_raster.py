@@ -32,7 +32,7 @@ def test_the_nearest_triangle_is_seen(spread):
     points = (middles + random.normal(0, spread, (150, 3, 2))).reshape(-1, 2)
     depth, triangles = random.uniform(1, 2, len(points)), np.arange(len(points)).reshape(-1, 3)
     hit, nearest = slow(points, depth, triangles, size)
-    assert 0.2 < (hit >= 0).mean()
+    assert (hit >= 0).mean() > 0.2
     hits = rasterize(points, depth, triangles, size)
     found = np.full(size * size, -1)
     found[hits.pixel] = hits.triangle
@@ -40,11 +40,13 @@ def test_the_nearest_triangle_is_seen(spread):
     np.testing.assert_allclose(hits.depth, nearest[hit >= 0], atol=1e-12)
     np.testing.assert_allclose(hits.weights.sum(axis=1), 1, atol=1e-12)
     centers = np.stack([hits.pixel % size, hits.pixel // size], axis=1) + 0.5
-    np.testing.assert_allclose(np.einsum("pk,pkc->pc", hits.weights, points[triangles[hits.triangle]]), centers, atol=1e-9)
+    np.testing.assert_allclose(
+        np.einsum("pk,pkc->pc", hits.weights, points[triangles[hits.triangle]]), centers, atol=1e-9
+    )
 
 
 def test_what_lies_behind_is_left_out_only_where_nothing_of_it_shows():
-    """Two large triangles in front with a gap between them, and small ones that look away behind: the gap shows them."""
+    """Two large triangles in front with a gap, and small ones that look away behind: the gap shows them."""
     random, size = np.random.default_rng(3), 48
     front = np.array([[-50, -50], [20, 20], [-50, 90], [90, -50], [26, 20.0], [90, 90]])[[0, 2, 1, 3, 4, 5]]
     small = random.uniform(0, size, (300, 1, 2)) + np.array([[[0, 0], [2.5, 0], [0, 2.5]]])

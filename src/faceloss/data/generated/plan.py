@@ -1,7 +1,7 @@
 """How many pictures of whom, under which label: groups, long tails, near-twins, label noise.
 
 Everything is keyed by identity, so a larger set begins with the smaller one: identity 7 is the same person, with the
-same pictures, among ten as among ten thousand. Only the rank in a long tail and whom a wrong label names depend on how
+same pictures, among ten as among ten thousand. Only how images fall off, and whom a wrong label names, depend on how
 many there are.
 """
 
@@ -16,7 +16,7 @@ from faceloss.data.generated.people import Person, main_origin, near_twin, perso
 from faceloss.data.keys import generator
 from faceloss.errors import BadInput
 
-GOLDEN = (5**0.5 - 1) / 2
+STEPS = {"groups": (5**0.5 - 1) / 2, "twins": 2**0.5 - 1, "images": 3**0.5 - 1}  # of the even sequences
 OUTSIDE = 1 << 40  # numbers of people from here on are nobody of any set
 JOB = 64  # pictures that are drawn together, at least
 
@@ -83,11 +83,12 @@ def jobs(slots: tuple[Slot, ...]) -> Iterator[tuple[Slot, ...]]:
 
 
 def _even(seed: int, purpose: str, count: int) -> np.ndarray:
-    """``count`` numbers in [0,1): any first n of them lie as evenly as n numbers can, in shares hence exact to one.
+    """``count`` numbers in [0,1), of which any first n lie evenly, so that shares hold within one or two people.
 
-    Multiples of the golden ratio, from a random start.
+    Multiples of an irrational number from a random start; another one for each purpose, all independent over the
+    rationals: with one for all, the people of a group would be those with many images.
     """
-    return (generator(seed, purpose).random() + GOLDEN * np.arange(count)) % 1.0
+    return (generator(seed, purpose).random() + STEPS[purpose] * np.arange(count)) % 1.0
 
 
 def _people(cast: Cast, identities: int, seed: int) -> tuple[Who, ...]:
