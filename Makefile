@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install compare test check docs bench bench-prepare million faces study every-loss search-study clean
+.PHONY: install compare test check docs bench bench-prepare bench-synthesize million faces study every-loss search-study clean
 
 install: $(STAMP)
 
@@ -40,6 +40,11 @@ bench-prepare: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[detect]'
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .peer facenet-pytorch==2.6.0
 	PYTHONPATH=.peer $(BIN)/python benchmarks/prepare.py
+
+# Generated faces a second; needs the extra `synthetic`.
+bench-synthesize: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[synthetic]'
+	$(BIN)/python benchmarks/synthesize.py
 
 # A training step with a million classes of 128 dimensions, under 3 GiB.
 million: install

@@ -5,10 +5,8 @@ Axes, in meters: x to the person's left, y to the back (the face looks along -y)
 
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
-import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -162,30 +160,26 @@ def _need_anny() -> None:
 
 
 def _read(place: Path) -> Arrays | None:
-    """The arrays, mapped so that processes share the memory; None if they are not there as they were written."""
+    """The arrays, mapped so that processes share the memory; None if they are not there, or were cut."""
     try:
-        sizes = json.loads((place / "sizes.json").read_text(encoding="utf-8"))
-        if any((place / f"{name}.npy").stat().st_size != sizes[name] for name in Arrays._fields):
-            return None
         # As plain arrays over the maps: the class `numpy.memmap` costs more than small operations do.
         return Arrays(*(np.asarray(np.load(place / f"{name}.npy", mmap_mode="r")) for name in Arrays._fields))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, EOFError):
         return None
 
 
 def save_head(arrays: Arrays, cache: Path | None = None) -> None:
     """Put arrays where `load_head` finds them; the folder appears under its name only when complete."""
     place = _place(cache)
+    aside = place.with_name(f"tmp-{place.name}-{os.getpid()}")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix="tmp-", dir=place.parent))
+        aside.mkdir(parents=True, exist_ok=True)
         for name, array in arrays._asdict().items():
             np.save(aside / f"{name}.npy", array, allow_pickle=False)
-        sizes = {name: (aside / f"{name}.npy").stat().st_size for name in Arrays._fields}
-        (aside / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
-        if place.exists():  # not as it was written
+        if place.exists() and _read(place) is None:
             shutil.rmtree(place)
         os.rename(aside, place)
     except OSError as error:
-        if not (place / "sizes.json").exists():  # another process may have been faster
+        shutil.rmtree(aside, ignore_errors=True)
+        if _read(place) is None:  # else another process was faster
             raise could_not_write(place, error) from error
