@@ -1,13 +1,12 @@
 """How many pictures of whom under which label."""
 
 from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from faceloss.data.generated.controls import Cast
-from faceloss.data.generated.plan import JOB, OUTSIDE, Plan, Who, draw_person, jobs, plan
+from faceloss.data.generated.plan import OUTSIDE, Plan, Who, draw_person, plan
 from faceloss.errors import BadInput
 
 SHAPES = ("l-cheek-volume-incr", "nose-trans-out")
@@ -120,16 +119,6 @@ def test_noise_of_one_kind_leaves_the_other_and_the_pictures_as_they_were():
     assert kind(both, "outlier") == kind(outliers, "outlier") != set()
     assert kind(planned(flip=0.1), "flip") < kind(flips, "flip")
     assert [slot.keys for slot in both.slots] == [slot.keys for slot in planned().slots]
-
-
-def test_jobs_are_whole_identities():
-    slots = planned(50, 9).slots
-    portions = list(jobs(slots))
-    assert [slot for portion in portions for slot in portion] == list(slots)
-    assert all(len(portion) >= JOB for portion in portions[:-1])
-    assert len(portions) == 7
-    firsts = [{slot.keys[0] for slot in portion} for portion in portions]
-    assert all(not (one & two) for one, two in pairwise(firsts))
 
 
 @pytest.mark.parametrize("wrong", [{"identities": 0}, {"images": 0}, {"identities": 1, "flip": 0.1}])

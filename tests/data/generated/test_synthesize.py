@@ -32,7 +32,7 @@ CAST = Cast(groups={"asian": 1.0, "african": 1.0}, imbalance=2.0, twins=0.5, fli
 
 @pytest.fixture(autouse=True)
 def small_jobs(monkeypatch):
-    monkeypatch.setattr("faceloss.data.generated.plan.JOB", 8)
+    monkeypatch.setattr("faceloss.data.generated.synthesize.JOB", 8)
 
 
 @pytest.fixture

