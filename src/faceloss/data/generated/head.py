@@ -51,7 +51,7 @@ class Arrays(NamedTuple):
     fold: Singles  # [K,F]
     triangles: Integers  # [T,3]
     parts: Integers  # [V] SKIN, EYE, ...
-    reference: Floats  # [V,3] the mean adult, origin between the eyes, where skin and hair are painted
+    reference: Singles  # [V,3] the mean adult, origin between the eyes, where skin and hair are painted
     masks: Floats  # [V,4] in [0,1]: lips, eyelids, ears, inside of the mouth
     landmarks: Floats  # [5,V] weights: left eye, right eye, nose tip, left and right mouth corner
     shapes: Strings  # [S] local controls, in [-1,1]
@@ -81,7 +81,7 @@ class Head:
         """The head's vertices in a neutral pose.  # [V,3]
 
         One product in single precision, rows that count nothing included: so were the built-in faces made, and another
-        order of summing moves a vertex by 1e-7 m, which is seen in a fifth of the JPEGs, by a gray level or two.
+        order of summing moves a vertex by 1e-7 m, which is seen in one JPEG of six, by a gray level or two.
         """
         a = self.arrays
         ups = np.zeros((len(self._rows), 2), np.float32)

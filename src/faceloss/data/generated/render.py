@@ -43,6 +43,8 @@ def _render(head: Head, who: Person, how: Shot, flow: Floats, side: int) -> tupl
     a = head.arrays
     triangles, place, masks = a.triangles, a.reference.T, a.masks.T
     vertices = head.vertices(who.phenotype, who.shape, how.action)
+    # In single precision, as the built-in faces have it: hair moves vertices, and a ten-thousandth of a pixel is seen in
+    # one JPEG of five hundred.
     hair = hair_mask(place, who, how) * (a.parts == SKIN) * np.clip(1 - 2 * masks[EARS], 0, 1)
     thick = 0.012 if how.hat is not None else who.volume * how.grooming
     vertices = vertices + vertex_normals(vertices, triangles) * (hair * thick)[:, None]
