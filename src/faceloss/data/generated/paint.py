@@ -9,16 +9,29 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from faceloss.data.generated.head import EARS, EYE, LASH, LIDS, LIPS, MOUTH, SKIN, TEETH, TONGUE, Floats, Integers
+from faceloss.data.generated.head import (
+    EARS,
+    EYE,
+    LASH,
+    LIDS,
+    LIPS,
+    MOUTH,
+    SKIN,
+    TEETH,
+    TONGUE,
+    Floats,
+    Integers,
+    Singles,
+)
 from faceloss.data.generated.people import Person
 from faceloss.data.generated.shots import Shot
 
 EYE_X = 0.0313  # of the front pole of the eyeball
 
 
-def ramp(x: Floats, low: float, high: float) -> Floats:
+def ramp(x: npt.NDArray[np.floating], low: float, high: float) -> Floats:
     """0 below ``low``, 1 above ``high``, smooth between."""
-    t = np.clip((x - low) / (high - low), 0, 1)
+    t: Floats = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
@@ -27,7 +40,7 @@ def over(below: Floats, above: Floats, alpha: Floats) -> Floats:
     return below + ((above[:, None] if above.ndim == 1 else above) - below) * alpha
 
 
-def hair_mask(place: Floats, who: Person, how: Shot) -> Floats:
+def hair_mask(place: Singles, who: Person, how: Shot) -> Floats:
     """1 where hair (or a hat) grows, 0 on the face, from the azimuth around the head and the height.  # [P]
 
     place:  [3,P] on the reference head

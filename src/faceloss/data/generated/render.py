@@ -41,11 +41,10 @@ def picture(head: Head, who: Person, how: Shot, camera: Camera, size: int, overs
 def _render(head: Head, who: Person, how: Shot, flow: Floats, side: int) -> tuple[Integers, Floats]:
     """The pixels that the head covers [P], and their linear color [3,P]."""
     a = head.arrays
-    triangles, place, masks = a.triangles, a.reference.T, a.masks.T
+    triangles, masks = a.triangles, a.masks.T
     vertices = head.vertices(who.phenotype, who.shape, how.action)
-    # In single precision, as the built-in faces have it: hair moves vertices, and a ten-thousandth of a pixel is seen in
-    # one JPEG of five hundred.
-    hair = hair_mask(place, who, how) * (a.parts == SKIN) * np.clip(1 - 2 * masks[EARS], 0, 1)
+    # In single precision, as the built-in faces have it: hair moves vertices, and 1e-4 pixels show in one JPEG of 400.
+    hair = hair_mask(a.reference.T, who, how) * (a.parts == SKIN) * np.clip(1 - 2 * masks[EARS], 0, 1)
     thick = 0.012 if how.hat is not None else who.volume * how.grooming
     vertices = vertices + vertex_normals(vertices, triangles) * (hair * thick)[:, None]
     normals = vertex_normals(vertices, triangles)
@@ -57,7 +56,7 @@ def _render(head: Head, who: Person, how: Shot, flow: Floats, side: int) -> tupl
     hits = rasterize(_to_crop(vertices, away, a.landmarks, how) * side, away, triangles, side)
 
     corners, weights = triangles[hits.triangle].T, hits.weights.T  # [3,P]
-    known = np.concatenate([place, normals.T, masks, vertices.T, hair[None]])  # [14,V]
+    known = np.concatenate([a.reference.T, normals.T, masks, vertices.T, hair[None]])  # [14,V]
     place, normal, masks, where, hairy = np.split(_blend(known, corners, weights), [3, 6, 10, 13])
     normal = normal / np.maximum(np.sqrt((normal**2).sum(axis=0)), 1e-9)
     parts = a.parts[corners[0]]
