@@ -13,6 +13,7 @@ from faceloss.errors import FacelossError
 
 VERBS = {
     "prepare": "Find, align and crop the faces of photographs, and account for every file.",
+    "synthesize": "Draw a set of generated faces with known causes: pose, light, age, groups, near-twins, label noise.",
     "data": "Look up public face sets; write a set anew, as a folder or as shards.",
     "overlap": "Find what two sets of faces share: files, pictures encoded anew, names, renamed people.",
     "clean": "Propose what to drop or merge in a set of faces, with the evidence.",
