@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from faceloss.compare.engine import compare
+from faceloss.compare.group_records import group_cell
 from faceloss.compare.recipe import recipe_from, resolve
 from faceloss.compare.study import Study, split_specifications
 from faceloss.data.export import export_folder
@@ -23,6 +26,7 @@ from faceloss.data.keys import key
 from faceloss.data.load import load_faces, open_named
 from faceloss.data.splits import split_identities
 from faceloss.errors import FacelossError
+from faceloss.evaluate import paired_difference, verdict
 from faceloss.progress import Progress
 from faceloss.report import write_report
 from faceloss.threads import cores
@@ -35,17 +39,24 @@ LOSSES = "softmax"
 
 def gather() -> None:
     """The folders ``even`` and ``few``: the built-in faces with the same validation and test."""
-    source, parts = open_named("builtin"), split_identities(load_faces("builtin", size=64), seed=0, val=0.1, test=0.25)
-    split = {who: name for name in ("train", "val", "test") for who in getattr(parts, name).identities}
-    group = {entry.identity: entry.group for entry in source.entries}
+    source = open_named("builtin")
     for name, few in (("even", EACH), ("few", FEW)):
-        kept = {who for who, part in split.items() if part != "train"}
-        for each in set(group.values()):
-            people = sorted((who for who in split if split[who] == "train" and group[who] == each), key=_drawn)
-            kept |= set(people[: few if each == GROUP else EACH])
-        chosen = [entry._replace(split=split[entry.identity]) for entry in source.entries if entry.identity in kept]
+        split = people(few)
+        chosen = [entry._replace(split=split[entry.identity]) for entry in source.entries if entry.identity in split]
         if not (DATA / name).exists():
             export_folder(source._replace(entries=tuple(chosen)), DATA / name)
+
+
+def people(few: int) -> dict[str, str]:
+    """Split by identity: all of validation and test, of training ``EACH`` of a group and ``few`` of the planted one."""
+    faces = load_faces("builtin", size=64)
+    group = {faces.identities[label]: name for label, name in zip(faces.labels, faces.groups, strict=True)}
+    parts = split_identities(faces, seed=0, val=0.1, test=0.25)
+    split = {who: name for name in ("val", "test") for who in getattr(parts, name).identities}
+    for each in sorted(set(group.values())):
+        own = sorted((who for who in parts.train.identities if group[who] == each), key=_drawn)
+        split |= dict.fromkeys(own[: few if each == GROUP else EACH], "train")
+    return split
 
 
 def _drawn(identity: str) -> int:
@@ -82,6 +93,42 @@ def table(runs: dict[str, Path]) -> str:
     return "\n".join(f"| {line} |" for line in (" | ".join(header), " | ".join("---" for _ in header), *lines))
 
 
+def planted(runs: dict[str, Path]) -> str:
+    """What the missing identities did: FNMR of the group minus that of the others, "few" minus "even", paired by seed
+    and by person. That all groups lose by a smaller training set drops out."""
+    metric = "fnmr to the others"
+    lines = [f"| loss | {GROUP} minus the others, few minus even | p | verdict |", "| --- | --- | --- | --- |"]
+    sides = [{(run["label"], run["seed"]): run["folder"] for run in _plan(folder)} for folder in runs.values()]
+    for label in dict.fromkeys(label for label, _ in sides[0]):
+        values: list[list[float]] = []
+        influences: list[Any] = []
+        for side, folder in zip(sides, runs.values(), strict=True):
+            own = [folder / "runs" / name for (who, _), name in sorted(side.items()) if who == label]
+            found = [json.loads((place / "result.json").read_text()) for place in own]
+            cells = [
+                next(r for r in rows if (r["kind"], r.get("metric"), r.get("group")) == ("group", metric, GROUP))
+                for rows in found
+            ]
+            values.append([cell["value"] for cell in cells])
+            influences.append(
+                np.stack(
+                    [
+                        np.load(place / "influence.npz")[group_cell(cell).name]
+                        for place, cell in zip(own, cells, strict=True)
+                    ]
+                )
+            )
+        d = paired_difference(values[1], values[0], influences[1], influences[0])
+        words = verdict(d.low, d.high, d.p, d.seeds, larger_is_better=False)
+        lines.append(f"| {label} | {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] | {d.p:.3f} | {words} |")
+    return "\n".join(lines)
+
+
+def _plan(folder: Path) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads((folder / "plan.json").read_text())["runs"]
+    return runs
+
+
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
     for line in (folder / "records.jsonl").read_text().splitlines():
         yield json.loads(line)
@@ -113,7 +160,10 @@ def main() -> int:
                     progress=Progress(),
                 )
                 print(write_report(folder))
-        print(table({name: folder for name, folder in runs.items() if (folder / "records.jsonl").exists()}))
+        done = {name: folder for name, folder in runs.items() if (folder / "records.jsonl").exists()}
+        print(table(done))
+        if len(done) == 2:
+            print(f"\n{planted(done)}")
     except FacelossError as error:
         print(f"groups: {error}", file=sys.stderr)
         return error.exit_code
