@@ -25,10 +25,10 @@ def section(folder: Path) -> str:
 def test_each_gallery_has_its_own_rate_and_threshold(folder):
     shown = section(folder)
     assert shown.count("<svg") == 2
-    assert "TPIR at FPIR 1e-1<small>open set, 10 enrolled</small>" in shown
-    assert "TPIR at FPIR 1e-1<small>open set, 100 enrolled</small>" in shown
+    assert "TPIR at FPIR 1e-1<small>10 enrolled</small>" in shown
+    assert "TPIR at FPIR 1e-1<small>100 enrolled</small>" in shown
     assert "<small>score ≥ 0.410</small>" in shown  # the median of 0.40, 0.41 and 0.42
-    assert "Difference to softmax<small>TPIR at FPIR 1e-1, open set, 100 enrolled</small>" in shown
+    assert "Difference to softmax<small>TPIR at FPIR 1e-1, 100 enrolled</small>" in shown
     assert shown.count("○ no difference found") == 6
 
 
