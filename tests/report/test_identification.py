@@ -82,6 +82,11 @@ def test_open_sets_leave_the_one_table_and_what_ranks_alone(folder, tmp_path, sa
     assert tables.main_columns(found) == tables.main_columns(plain)
     assert answer.primary(found) == answer.primary(plain)
     assert "tpir" in {key.metric for key in tables.columns(found)}
+    shown = text(tables.all_results(found))
+    here = shown[shown.index("lfw (open set, 10 enrolled)") :]
+    assert here.index("Attained FPIR") < here.index("</thead>")
+    assert here.index("9.9e-2") < here.index("</table>")
+    assert "Attained FPIR" not in shown[: shown.index("lfw (open set, 10 enrolled)")]
 
 
 def test_curves_are_medians_over_seeds(tmp_path, save, make_study, more):
