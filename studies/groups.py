@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from faceloss.compare.engine import compare
+from faceloss.compare.group_records import group_cell
 from faceloss.compare.recipe import recipe_from, resolve
 from faceloss.compare.study import Study, split_specifications
 from faceloss.data.export import export_folder
@@ -23,6 +26,7 @@ from faceloss.data.keys import key
 from faceloss.data.load import load_faces, open_named
 from faceloss.data.splits import split_identities
 from faceloss.errors import FacelossError
+from faceloss.evaluate import paired_difference, verdict
 from faceloss.progress import Progress
 from faceloss.report import write_report
 from faceloss.threads import cores
@@ -35,17 +39,24 @@ LOSSES = "softmax"
 
 def gather() -> None:
     """The folders ``even`` and ``few``: the built-in faces with the same validation and test."""
-    source, parts = open_named("builtin"), split_identities(load_faces("builtin", size=64), seed=0, val=0.1, test=0.25)
-    split = {who: name for name in ("train", "val", "test") for who in getattr(parts, name).identities}
-    group = {entry.identity: entry.group for entry in source.entries}
+    source = open_named("builtin")
     for name, few in (("even", EACH), ("few", FEW)):
-        kept = {who for who, part in split.items() if part != "train"}
-        for each in set(group.values()):
-            people = sorted((who for who in split if split[who] == "train" and group[who] == each), key=_drawn)
-            kept |= set(people[: few if each == GROUP else EACH])
-        chosen = [entry._replace(split=split[entry.identity]) for entry in source.entries if entry.identity in kept]
+        split = people(few)
+        chosen = [entry._replace(split=split[entry.identity]) for entry in source.entries if entry.identity in split]
         if not (DATA / name).exists():
             export_folder(source._replace(entries=tuple(chosen)), DATA / name)
+
+
+def people(few: int) -> dict[str, str]:
+    """Split by identity: all of validation and test, of training ``EACH`` of a group and ``few`` of the planted one."""
+    faces = load_faces("builtin", size=64)
+    group = {faces.identities[label]: name for label, name in zip(faces.labels, faces.groups, strict=True)}
+    parts = split_identities(faces, seed=0, val=0.1, test=0.25)
+    split = {who: name for name in ("val", "test") for who in getattr(parts, name).identities}
+    for each in sorted(set(group.values())):
+        own = sorted((who for who in parts.train.identities if group[who] == each), key=_drawn)
+        split |= dict.fromkeys(own[: few if each == GROUP else EACH], "train")
+    return split
 
 
 def _drawn(identity: str) -> int:
@@ -82,6 +93,43 @@ def table(runs: dict[str, Path]) -> str:
     return "\n".join(f"| {line} |" for line in (" | ".join(header), " | ".join("---" for _ in header), *lines))
 
 
+def planted(runs: dict[str, Path]) -> str:
+    """What the missing identities did: rates of the group minus those of the others, "few" minus "even", paired by seed
+    and by person. That all groups lose by a smaller training set drops out."""
+    lines = [
+        f"| loss | rate | {GROUP} minus the others, few minus even | p | verdict |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for label in dict.fromkeys(run["label"] for run in _plan(runs["even"])):
+        for metric in ("fnmr to the others", "fmr to the others"):
+            few, even = (_of_seeds(folder, label, metric) for folder in (runs["few"], runs["even"]))
+            d = paired_difference(few[0], even[0], few[1], even[1])
+            words = verdict(d.low, d.high, d.p, d.seeds, larger_is_better=False)
+            shown = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] | {d.p:.3f} | {words}"
+            lines.append(f"| {label} | {metric.split()[0].upper()} | {shown} |")
+    return "\n".join(lines)
+
+
+def _of_seeds(folder: Path, label: str, metric: str) -> tuple[list[float], Any]:
+    """The number of the planted group in every seed, and its influence on the people of the test."""
+    values: list[float] = []
+    influences = []
+    for run in _plan(folder):
+        if run["label"] == label:
+            place = folder / "runs" / run["folder"]
+            rows = [row for row in json.loads((place / "result.json").read_text()) if row["kind"] == "group"]
+            (cell,) = [row for row in rows if (row["metric"], row["group"]) == (metric, GROUP)]
+            values.append(cell["value"])
+            with np.load(place / "influence.npz", allow_pickle=False) as archive:
+                influences.append(archive[group_cell(cell).name])
+    return values, np.stack(influences)
+
+
+def _plan(folder: Path) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads((folder / "plan.json").read_text())["runs"]
+    return runs
+
+
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
     for line in (folder / "records.jsonl").read_text().splitlines():
         yield json.loads(line)
@@ -113,7 +161,10 @@ def main() -> int:
                     progress=Progress(),
                 )
                 print(write_report(folder))
-        print(table({name: folder for name, folder in runs.items() if (folder / "records.jsonl").exists()}))
+        done = {name: folder for name, folder in runs.items() if (folder / "records.jsonl").exists()}
+        print(table(done))
+        if len(done) == 2:
+            print(f"\n{planted(done)}")
     except FacelossError as error:
         print(f"groups: {error}", file=sys.stderr)
         return error.exit_code

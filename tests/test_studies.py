@@ -10,6 +10,7 @@ import pytest
 
 from faceloss import losses
 from faceloss.compare.study import parse_loss
+from faceloss.data.load import load_faces
 from faceloss.report import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,6 +122,20 @@ def test_a_loss_has_learnt_what_untrained_nets_do_not_know(
     every_loss: ModuleType, gain: dict[str, float] | None, lost: int, said: str
 ) -> None:
     assert every_loss.learnt(gain, lost) == said
+
+
+def test_the_planted_set_lacks_people_of_one_group_in_training_alone() -> None:
+    study = load("groups")
+    faces = load_faces("builtin", size=64)
+    group = {faces.identities[label]: name for label, name in zip(faces.labels, faces.groups, strict=True)}
+    even, few = study.people(study.EACH), study.people(study.FEW)
+    assert few.items() < even.items()
+    assert {group[who] for who in even.keys() - few.keys()} == {study.GROUP}
+    for split, count in ((even, study.EACH), (few, study.FEW)):
+        trained = [group[who] for who, part in split.items() if part == "train"]
+        assert {name: trained.count(name) for name in set(trained)} == {
+            name: count if name == study.GROUP else study.EACH for name in set(group.values())
+        }
 
 
 @pytest.mark.real

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from faceloss.data.about import _GENERATED
 from faceloss.data.builtin import builtin_path
 from faceloss.data.export import export_folder, export_shards
 from faceloss.data.load import load_faces, open_named
@@ -124,3 +125,13 @@ def test_exported_generated_faces_stay_marked(folder, tmp_path):
         assert {(e.identity, e.group) for e in again.entries} == {(e.identity, e.group) for e in source.entries}
         export(source._replace(generated=False), tmp_path / "plain" / export.__name__)
         assert not open_source(tmp_path / "plain" / export.__name__).generated
+
+
+@pytest.mark.real
+def test_no_set_of_real_people_is_marked(real_faces_folder):
+    for name in ("orl.tar", "celeba.tar"):
+        with tarfile.open(real_faces_folder / name) as archive:
+            texts = [archive.extractfile(m).read() for m in archive if "readme" in m.name.lower()]
+        assert texts
+        assert not any(_GENERATED.search(text.decode()) for text in texts)
+        assert not open_source(real_faces_folder / name, flat=True).generated

@@ -77,8 +77,8 @@ def rates(records: Records, test: str, keys: Sequence[Key]) -> Safe:
     hardest = able[-1] if able else None
     gaps = answer.compared(records, hardest)
     gap = digits(answer.spans(gaps.values()), most=4)
-    names = [tag("th", tables.column(records, k), tag("small", k.protocol), scope="col", class_="n") for k in keys]
-    last = tag("small", f"{metric(hardest)}, {hardest.protocol}") if hardest else None
+    names = [tag("th", tables.column(records, k), tag("small", _size(k)), scope="col", class_="n") for k in keys]
+    last = tag("small", f"{metric(hardest)}, {_size(hardest)}") if hardest else None
     header = head("Loss", *names, tag("th", f"Difference to {records.baseline}", last, scope="col"))
     body = []
     for label in answer.ranked(records, answer.primary(records)):
@@ -94,6 +94,10 @@ def rates(records: Records, test: str, keys: Sequence[Key]) -> Safe:
         base = "base" if label == records.baseline else None
         body.append(row(tag("th", label, scope="row"), *cells, verdict, class_=base))
     return table(header, body, name=f"Open set on {test}")
+
+
+def _size(key: Key) -> str:
+    return key.protocol.removeprefix("open set, ")
 
 
 def _threshold(records: Records, label: str, key: Key) -> float | None:

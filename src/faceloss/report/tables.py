@@ -251,6 +251,10 @@ def _number_cells(cell: Cell, decimals: int) -> list[Safe]:
     return [tag("td", number(cell.value, decimals), class_="n"), tag("td", limits, class_="n")]
 
 
+def _attained(cells: list[Cell]) -> str:
+    return "Attained FPIR" if cells[0].metric == "tpir" else "Attained FAR"
+
+
 def _support(cell: Cell) -> list[Safe]:
     attained = power(cell.attained) if cell.attained is not None else "–"
     return [tag("td", text, class_="n") for text in (attained, count(cell.pairs), count(cell.effective))]
@@ -259,7 +263,9 @@ def _support(cell: Cell) -> list[Safe]:
 def _summaries(cells: list[Cell], names: dict[Key, str], name: str) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
     header = head(
-        "Measure", "Loss", *numeric("Mean", "95 % interval", "Spread", "Seeds", "Attained FAR", "Pairs", "Effective n")
+        "Measure",
+        "Loss",
+        *numeric("Mean", "95 % interval", "Spread", "Seeds", _attained(cells), "Pairs", "Effective n"),
     )
     body = []
     before = None
@@ -281,7 +287,9 @@ def _summaries(cells: list[Cell], names: dict[Key, str], name: str) -> Safe:
 
 def _seeds(cells: list[Cell], names: dict[Key, str]) -> Safe:
     decimals = {k: digits(answer.spans(c for c in cells if c.key == k)) for k in {c.key for c in cells}}
-    header = head("Measure", "Loss", *numeric("Seed", "Value", "95 % interval", "Attained FAR", "Pairs", "Effective n"))
+    header = head(
+        "Measure", "Loss", *numeric("Seed", "Value", "95 % interval", _attained(cells), "Pairs", "Effective n")
+    )
     body = [
         row(
             names[c.key], c.label, tag("td", "–" if c.seed is None else str(c.seed), class_="n"),
