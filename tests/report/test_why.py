@@ -47,7 +47,8 @@ def test_figures_and_tables_in_order(section):
         "How near the images of an identity are.", "The same on the test, family by family.",
     ]  # fmt: skip
     assert re.findall(r"<h3>(.*?)</h3>", section) == [
-        "Angles and gradient", "The embedding once trained", "Neural collapse", "Norm and quality",
+        "Angles and gradient", "The embedding once trained", "Neural collapse, training faces", "Neural collapse, test",
+        "Norm and quality",
     ]  # fmt: skip
 
 
