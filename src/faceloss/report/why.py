@@ -50,7 +50,7 @@ def section(records: Records, progress: Progress) -> list[Child]:
     parts += [*drawn[:4], _table(seen, GRADIENT), _classless(seen), *drawn[4:5]]
     embedding = [
         *drawn[5:],
-        _table(seen, TRAINING),
+        _table(seen, TRAINING, "" if numbers.columns(seen, TEST) else COLLAPSED),
         _table(seen, TEST, COLLAPSED),
         _table(seen, NORMS, NORMED + _threshold(seen)),
     ]
