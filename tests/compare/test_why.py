@@ -83,7 +83,9 @@ def test_the_sample_is_even_and_has_mates() -> None:
 
 
 @pytest.mark.parametrize("name", losses.names())
-def test_every_loss_with_classes_has_its_curve(name: str) -> None:
+def test_every_loss_with_classes_has_its_curve(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(why, "ANGLES", (32.5, 92.5))
+    monkeypatch.setattr(why, "PROBABILITIES", (0.5,))
     given = describe(name).start
     loss = losses.build(name, dim=8, classes=6, **given)
     moved = {key: float(value) for key, value in loss.hyperparameters().items()}
@@ -92,7 +94,7 @@ def test_every_loss_with_classes_has_its_curve(name: str) -> None:
     loss(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]))
     assert bool(records) == (loss.targets is not None)
     for record in records:
-        assert (record["kind"], record["classes"], len(record["weight"])) == ("ruler", 6, 36)
+        assert (record["kind"], record["classes"], len(record["weight"])) == ("ruler", 6, 2)
         assert ("h" in record) == (describe(name).family == "search")
     assert {key: float(value) for key, value in loss.hyperparameters().items()} == moved
 

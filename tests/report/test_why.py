@@ -47,7 +47,8 @@ def test_figures_and_tables_in_order(section):
         "How near the images of an identity are.", "The same on the test, family by family.",
     ]  # fmt: skip
     assert re.findall(r"<h3>(.*?)</h3>", section) == [
-        "Angles and gradient", "The embedding once trained", "Neural collapse", "Norm and quality",
+        "Angles and gradient", "The embedding once trained", "Neural collapse, training faces", "Neural collapse, test",
+        "Norm and quality",
     ]  # fmt: skip
 
 
@@ -141,12 +142,13 @@ def test_tables_are_exported(folder, records):
     assert max(map(ord, latex)) < 128
 
 
-def test_the_same_records_give_the_same_bytes(folder, section):
-    assert drawn(read_records(folder)) == section
+def test_the_same_records_give_the_same_bytes(tmp_path, save, make_study):
+    folder = save(tmp_path, make_study(["softmax", "cosface"], seeds=(0,), epochs=2, why=True).records())
+    assert drawn(read_records(folder)) == drawn(read_records(folder))
     for name in ("csv", "markdown", "latex"):
-        assert [p.read_bytes() for p in write_tables(folder, name)] == [
-            p.read_bytes() for p in write_tables(folder, name)
-        ]
+        first = [path.read_bytes() for path in write_tables(folder, name)]
+        assert len(first) == 2
+        assert first == [path.read_bytes() for path in write_tables(folder, name)]
 
 
 def test_older_records_have_no_such_section_and_no_such_file(tmp_path, save, make_study):

@@ -8,7 +8,7 @@ from faceloss.report.charts import shown
 from faceloss.report.markup import Child, Safe, head, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.svg import inline
-from faceloss.report.why_numbers import COLLAPSE, COLUMNS, GRADIENT, NORMS, Column, Entry, View
+from faceloss.report.why_numbers import COLUMNS, GRADIENT, NORMS, TEST, TRAINING, Column, Entry, View
 from faceloss.report.words import listed, number, plural, power
 
 Progress = Callable[[str, int, int], None]
@@ -48,7 +48,12 @@ def section(records: Records, progress: Progress) -> list[Child]:
     said = [s for s in (_gradient_sentence(seen), _collapse_sentence(seen), _norm_sentence(seen)) if s]
     parts += [tag("p", sentence) for sentence in said]
     parts += [*drawn[:4], _table(seen, GRADIENT), _classless(seen), *drawn[4:5]]
-    embedding = [*drawn[5:], _table(seen, COLLAPSE, COLLAPSED), _table(seen, NORMS, NORMED + _threshold(seen))]
+    embedding = [
+        *drawn[5:],
+        _table(seen, TRAINING, "" if numbers.columns(seen, TEST) else COLLAPSED),
+        _table(seen, TEST, COLLAPSED),
+        _table(seen, NORMS, NORMED + _threshold(seen)),
+    ]
     return [*parts, *([tag("h3", "The embedding once trained")] if any(embedding) else []), *embedding]
 
 
@@ -234,7 +239,7 @@ def _others(seen: View) -> Safe | None:
     return _figure(
         figures.others(seen), "why-others", "How near the images of an identity are.",
         "Angle between the embedding of an image and the mean of the other images of its identity, once trained; all "
-        "seeds together. It needs no class vectors, so every loss is here that ended with a network of use.",
+        "seeds together. It needs no class vectors, so every loss that ended with a usable network is here.",
     )  # fmt: skip
 
 

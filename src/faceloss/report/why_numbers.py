@@ -155,21 +155,22 @@ def _of_norm(metric: str) -> Callable[[View, str], Entry | None]:
     return cell
 
 
-GRADIENT, COLLAPSE, NORMS = "Angles and gradient", "Neural collapse", "Norm and quality"
+GRADIENT, NORMS = "Angles and gradient", "Norm and quality"
+TRAINING, TEST = "Neural collapse, training faces", "Neural collapse, test"
 COLUMNS = (
     Column(GRADIENT, "Median angle, degrees", 1, median_angle),
     Column(GRADIENT, "Gradient of the hardest tenth", 3, _of_epoch("hardest_tenth")),
     Column(GRADIENT, "Gradient of the easiest half", 3, _of_epoch("easiest_half")),
-    Column(COLLAPSE, "NC1, training", 3, _of_collapse("train", "nc1")),
-    Column(COLLAPSE, "NC2 norms, training", 3, _of_collapse("train", "nc2_norms")),
-    Column(COLLAPSE, "NC2 angles, training", 3, _of_collapse("train", "nc2_angles")),
-    Column(COLLAPSE, "NC3, training", 3, _of_collapse("train", "nc3")),
-    Column(COLLAPSE, "NC4, training", 3, _of_collapse("train", "nc4")),
-    Column(COLLAPSE, "Effective rank, training", 1, _of_collapse("train", "effective_rank")),
-    Column(COLLAPSE, "NC1, test", 3, _of_collapse("test", "nc1")),
-    Column(COLLAPSE, "NC2 norms, test", 3, _of_collapse("test", "nc2_norms")),
-    Column(COLLAPSE, "NC2 angles, test", 3, _of_collapse("test", "nc2_angles")),
-    Column(COLLAPSE, "Effective rank, test", 1, _of_collapse("test", "effective_rank")),
+    Column(TRAINING, "NC1, training", 3, _of_collapse("train", "nc1")),
+    Column(TRAINING, "NC2 norms, training", 3, _of_collapse("train", "nc2_norms")),
+    Column(TRAINING, "NC2 angles, training", 3, _of_collapse("train", "nc2_angles")),
+    Column(TRAINING, "NC3, training", 3, _of_collapse("train", "nc3")),
+    Column(TRAINING, "NC4, training", 3, _of_collapse("train", "nc4")),
+    Column(TRAINING, "Effective rank, training", 1, _of_collapse("train", "effective_rank")),
+    Column(TEST, "NC1, test", 3, _of_collapse("test", "nc1")),
+    Column(TEST, "NC2 norms, test", 3, _of_collapse("test", "nc2_norms")),
+    Column(TEST, "NC2 angles, test", 3, _of_collapse("test", "nc2_angles")),
+    Column(TEST, "Effective rank, test", 1, _of_collapse("test", "effective_rank")),
     *(Column(NORMS, f"Norm and {name}, rho", 2, _of_norm(f"rho {name}")) for name in RHO),
     Column(NORMS, "FNMR, lowest tenth of norms", 3, _of_norm("fnmr lowest tenth")),
     Column(NORMS, "FNMR, other pairs", 3, _of_norm("fnmr others")),
