@@ -9,6 +9,7 @@ by finer products and at last by the exact score.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,10 +130,11 @@ def _count_all(
     easy = torch.ones(len(bar), dtype=torch.bool, device=bar.device)
     x = side(kind, left.vectors[left.origin[rows]]).part(slice(0, len(rows)))
     floor = least(bar[rows])
-    for start in range(0, len(right.origin), 4 * COLUMNS):
-        part = right.part(slice(start, start + 4 * COLUMNS))
+    whole = len(right.vectors) // GROUP * GROUP if right.straight else len(right.origin)  # of these nothing is copied
+    for start, stop in pairwise(sorted({*range(0, whole, 4 * COLUMNS), whole, len(right.origin)})):
+        part = right.part(slice(start, stop))
         y = part.finer(kind)
-        block = product(x, y)
+        block = product(y, x).T  # the few rows second: half as long again the other way round
         low, high = limits(x, y, floor)  # [h,1]: neither side has residuals
         counted = other(rows[:, None], torch.arange(start, start + len(part.origin), device=bar.device)[None])
         unsure = (block >= low) & (block < high) & counted
