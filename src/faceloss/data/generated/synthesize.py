@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faceloss.data.about import MARK
+from faceloss.data.contract import NAME as CONTRACT
 from faceloss.data.entries import Entry, Source, finish, silent
 from faceloss.data.export import export_folder, export_shards
 from faceloss.data.generated import work
@@ -33,7 +35,6 @@ from faceloss.data.generated.head import ANNY, load_head
 from faceloss.data.generated.plan import Plan, Slot, plan
 from faceloss.data.generated.render import OVERSAMPLING
 from faceloss.data.generated.truth import IDENTITY_COLUMNS, IMAGE_COLUMNS, identity_rows, image_row, table
-from faceloss.data.photographs.contract import NAME as CONTRACT
 from faceloss.data.photographs.contract import contract
 from faceloss.data.tar import read_range
 from faceloss.errors import BadInput
@@ -48,6 +49,8 @@ README = """# Generated faces
 
 {images} images of {identities} identities, {size} x {size} pixels, drawn by `faceloss synthesize` with seed {seed}. No
 photograph was used and no real person is shown.
+
+{mark}
 
 - `identities.csv`: what each head was made of: group (its main origin), images, of whom it is a near-twin
   (`twin_distance` 0 the same .. 1 unrelated, `twin_mm` how far the two heads lie apart, root mean square in
@@ -154,7 +157,7 @@ def synthesize(
             _move(made, out)
         except OSError as error:
             raise could_not_write(out, error) from error
-        text = README.format(**told._asdict(), size=size, seed=seed, anny=ANNY)
+        text = README.format(**told._asdict(), size=size, seed=seed, anny=ANNY, mark=MARK)
         write_atomically(out / "README.md", text.encode())
     shutil.rmtree(out / ".work", ignore_errors=True)
     return told
