@@ -13,7 +13,7 @@ from faceloss.data.generated.shots import shot
 from faceloss.errors import BadInput
 
 SHAPES = ("l-cheek-volume-incr", "nose-trans-out")
-IMAGES = range(50)
+IMAGES = range(60)
 # What each control may change of a shot or camera.
 TURNED = [
     (Look(yaw=(0.5, 1.0)), {"yaw"}),
