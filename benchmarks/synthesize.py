@@ -27,7 +27,7 @@ from faceloss.data.generated.plan import Slot, plan
 
 HERE = ("raster", "paint", "render", "camera", "head", "people", "shots", "truth")
 WHOLE = 10_000 * 10
-SECONDS = 7.0  # of drawing, for each figure
+SECONDS = 5.0  # of drawing, for each figure
 
 
 def settings(size: int, oversampling: int) -> work.Settings:
