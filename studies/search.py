@@ -2,6 +2,7 @@
 
     python studies/search.py                      the built-in faces, 5 seeds      (or: make search-study)
     python studies/search.py --real FACES         real faces, tested on LFW, 3 seeds
+    python studies/search.py --real FACES --decisive      then 5 seeds of the arms that decide
     python studies/search.py --so-far             tables of the runs that are done already; starts none
     python studies/search.py --page               tables from the kept records alone
 
@@ -20,7 +21,7 @@ from typing import Any
 
 from real_faces import DATA, RECORDS, gather, keep
 
-from faceloss.compare.controls import BESIDE, against_best, arms, table
+from faceloss.compare.controls import BESIDE, CONTROLS, GRID, METHODS, against_best, arms, table
 from faceloss.compare.engine import compare
 from faceloss.compare.recipe import recipe_from
 from faceloss.compare.records import assemble
@@ -44,7 +45,12 @@ def builtin(seeds: int) -> Study:
     )
 
 
-def real(seeds: int) -> Study:
+# Softmax, the grid, whose best is what all are compared with, the search as described and as published with the best of
+# as many equal models, ours with and without its scores.
+DECISIVE = (*GRID, METHODS["guided"], METHODS["published"], CONTROLS[0], METHODS["lookahead"], CONTROLS[2])
+
+
+def real(seeds: int, losses: tuple[str, ...] = arms((), controls=True)) -> Study:
     """On 322 identities of real faces, a small net, 4 epochs; tested on LFW."""
     small: dict[str, Any] = {"net_options": {"width": 16}, "batch": 64, "precision": "bf16", "device": "cpu"}
     recipe = Recipe(epochs=4, learning_rate=0.1, augment=Augment(), **small)
@@ -53,10 +59,18 @@ def real(seeds: int) -> Study:
         data=str(DATA / "train.csv"),
         tests=(str(DATA / "lfw" / "images"), str(DATA / "lfw" / "pairs.txt")),
         images=str(DATA / "lfw" / "images"),
-        losses=arms((), controls=True),
+        losses=losses,
         seeds=seeds,
         recipe=recipe,
     )
+
+
+def take_over(study: Study, done: Path, runs: Path) -> None:
+    """Runs that ``done`` has complete are not trained again: a folder's name says all that decides what is in it."""
+    (runs / "runs").mkdir(parents=True)
+    (runs / "study.json").write_text(study.model_dump_json(indent=1))
+    for result in done.glob("runs/*/result.json"):
+        shutil.copytree(result.parent, runs / "runs" / result.parent.name)
 
 
 def kept_from(runs: Path, kept: Path) -> None:
@@ -72,12 +86,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, metavar="FACES", help="real faces instead; the folder with the face sets")
     parser.add_argument("--seeds", type=int, help="in place of the study's own number")
+    parser.add_argument("--decisive", action="store_true", help="with --real: 5 seeds of the arms that decide")
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--so-far", action="store_true", help="tables of the runs that are done already; starts none")
     parser.add_argument("--page", action="store_true", help="only print the tables of the kept records")
     arguments = parser.parse_args()
-    chosen = real(arguments.seeds or 3) if arguments.real else builtin(arguments.seeds or 5)
-    name = "search_real" if arguments.real else "search"
+    if arguments.decisive and not arguments.real:
+        parser.error("--decisive is a part of the study on real faces: give --real FACES")
+    if arguments.decisive:
+        chosen, name = real(arguments.seeds or 5, DECISIVE), "search_real_decisive"
+    elif arguments.real:
+        chosen, name = real(arguments.seeds or 3), "search_real"
+    else:
+        chosen, name = builtin(arguments.seeds or 5), "search"
     runs = Path("runs") / name
     try:
         if arguments.real and not (arguments.page or arguments.so_far):
@@ -85,6 +106,8 @@ def main() -> int:
                 print(f"{arguments.real} holds no face sets; give --real FOLDER, or use --page.", file=sys.stderr)
                 return 2
             gather(arguments.real)
+        if arguments.decisive and not runs.exists():
+            take_over(chosen, Path("runs") / "search_real", runs)
         if not (arguments.page or arguments.so_far):
             compare(chosen, runs, workers=arguments.workers, progress=Progress())
         kept = RECORDS / name

@@ -56,7 +56,8 @@ def test_there_are_kept_records() -> None:
 def test_the_table_in_the_lab_log_is_that_of_the_records(
     real_faces: ModuleType, every_loss: ModuleType, search: ModuleType, kept: Path
 ) -> None:
-    study = {"every_loss": every_loss, "search": search, "search_real": search}.get(kept.name, real_faces)
+    searches = dict.fromkeys(("search", "search_real", "search_real_decisive"), search)
+    study = {"every_loss": every_loss, **searches}.get(kept.name, real_faces)
     assert study.table(kept) in (ROOT / "LAB.md").read_text()
 
 
@@ -64,7 +65,12 @@ def test_the_table_in_the_lab_log_is_that_of_the_records(
 def test_the_records_are_those_of_the_study_of_their_name(
     real_faces: ModuleType, search: ModuleType, kept: Path
 ) -> None:
-    studies = {**real_faces.STUDIES, "search": lambda: search.builtin(5), "search_real": lambda: search.real(3)}
+    searches = {
+        "search": lambda: search.builtin(5),
+        "search_real": lambda: search.real(3),
+        "search_real_decisive": lambda: search.real(5, search.DECISIVE),
+    }
+    studies = {**real_faces.STUDIES, **searches}
     study = studies[kept.name]()
     recorded = json.loads((kept / "records.jsonl").read_text().splitlines()[0])
     assert (recorded["title"], len(recorded["seeds"])) == (study.title, study.seeds)

@@ -62,6 +62,33 @@ def test_value_and_gradient_are_those_of_loops(block, keep, unit, biased, scale)
         assert float((gradient - want).norm() / want.norm()) < 1e-10
 
 
+@pytest.mark.parametrize("sizes", [(3, 11, 8), (4, 11, 5), (5, 11, 5), (8, 11, 3), (30, 11, 1)])  # batch, classes, dim
+@pytest.mark.parametrize("block", [1, 2, 4, 11])
+@pytest.mark.parametrize("product", [torch.float32, torch.bfloat16])
+def test_the_gradient_takes_the_memory_of_what_was_kept_and_none_of_what_is_still_read(sizes, block, product):
+    """Written over E, from either end as the sizes demand; a second backward pass makes E again."""
+    features, rows, _, column = numbers(*sizes, dtype=torch.float32)
+    leaves = features.requires_grad_(), rows.requires_grad_()
+    slopes = torch.linspace(-1, 2, len(features))
+
+    def form(keep):
+        rest = log_sum_exp(*leaves, column, unit=True, bias=None, block=block, keep=keep, product=product)
+        return (rest.log_sum_exp * slopes).sum()
+
+    value = form(keep=True)
+    first = torch.autograd.grad(value, leaves, retain_graph=True)
+    held = [gradient.clone() for gradient in first]
+    second = torch.autograd.grad(value, leaves)
+    expected = torch.autograd.grad(form(keep=False), leaves)
+    batch, classes, dim = sizes
+    assert first[1].untyped_storage().nbytes() == classes * max(batch * product.itemsize, dim * 4)
+    for one, two, now, want in zip(held, second, first, expected, strict=True):
+        assert want.abs().max() > 0
+        torch.testing.assert_close(one, want, rtol=1e-5, atol=1e-6)
+        assert one.equal(now)  # the second pass left it alone
+        torch.testing.assert_close(two, want, rtol=0, atol=0)
+
+
 def test_the_largest_and_the_own_logit_are_those_of_the_matrix():
     features, rows, bias, column = numbers()
     rest = log_sum_exp(features, rows, column, unit=False, bias=bias, block=4, keep=True)

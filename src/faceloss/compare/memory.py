@@ -125,7 +125,7 @@ def _rate(part: nn.Module) -> float:
 
 
 def _logits(recipe: Recipe, loss: Loss, part: nn.Module) -> int:
-    """What a head keeps of its matrix batch x classes."""
+    """What a head keeps of its matrix batch x classes, the gradient that is later written over it not taken off."""
     blocks = getattr(part, "blocks", None)
     if not isinstance(blocks, Blocks):
         return 0

@@ -96,7 +96,8 @@ class _Stream(torch.autograd.Function):
         cuts = torch.searchsorted(column[order], torch.tensor(edges, device=column.device)).tolist()
         lengths = features.new_ones(classes, 1) if unit else None  # [C,1] of 1 / ||w_j||
         x = (features * LOG2E).to(product)
-        kept = x.new_empty(classes if keep else min(block, classes), batch)  # E', or the block at hand
+        for_gradient = rows.shape[1] * rows.itemsize if keep and ctx.needs_input_grad[1] else 0  # bytes of a class
+        kept, memory = _memory(x, classes if keep else min(block, classes), for_gradient)
 
         bounded = unit and bias is None and product == features.dtype and _bounded(features, classes)
         shift = features.new_zeros(batch)  # M
@@ -129,18 +130,26 @@ class _Stream(torch.autograd.Function):
             if not bounded and bool((peak > 1).any()):  # for the blocks to come; by less does not pay
                 total, pull, shift = _raised(total, pull, shift, peak.clamp_min(0), product)
         value = shift + total.log2()  # -inf where no other class is
-        saved = (features, rows, bias, column, value, pull, shift, lengths, kept if keep else None, chosen)
-        ctx.save_for_backward(*saved)
+        ctx.save_for_backward(features, rows, bias, column, value, pull, shift, lengths, chosen)
         ctx.facts = (edges, cuts, order, shifts, bounded, product)
+        ctx.kept = (kept, memory) if keep else None  # not saved as the others are: the gradient is written over it
         ctx.mark_non_differentiable(largest, own)
         return value / LOG2E, largest / LOG2E, own / LOG2E
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        features, rows, bias, column, value, pull, shift, lengths, kept, chosen = ctx.saved_tensors
+        features, rows, bias, column, value, pull, shift, lengths, chosen = ctx.saved_tensors
         edges, cuts, order, shifts, bounded, product = ctx.facts
-        grad_rows = rows.new_empty(edges[-1], rows.shape[1]) if ctx.needs_input_grad[1] else None
+        kept: Any
+        memory: Any
+        (kept, memory), ctx.kept = ctx.kept or (None, None), None  # a second backward pass makes E again
+        grad_rows, upward = None, True
+        if ctx.needs_input_grad[1] and kept is None:
+            grad_rows = rows.new_empty(edges[-1], rows.shape[1])
+        elif ctx.needs_input_grad[1]:
+            grad_rows = memory[: edges[-1] * rows.shape[1] * rows.itemsize].view(rows.dtype).view(edges[-1], -1)
+            upward = grad_rows.nbytes <= kept.nbytes
         grad_bias = torch.empty_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         x = (features * LOG2E).to(product)
         again = None if kept is not None else x.new_empty(edges[1], len(x))
@@ -149,15 +158,18 @@ class _Stream(torch.autograd.Function):
             """g / S of each sample, for powers less ``shift``, [B]."""
             return torch.where(value > -math.inf, slope * (shift - value).exp2(), 0.0)
 
-        for index, (low, high) in enumerate(pairwise(edges)):
-            if grad_rows is None and grad_bias is None:
-                break
-            if index == 0 or shifts[index] is not shifts[index - 1]:
-                each = factor(shifts[index])
+        last = None
+        turns = list(enumerate(pairwise(edges))) if grad_rows is not None or grad_bias is not None else []
+        for index, (low, high) in turns if upward else reversed(turns):
+            if shifts[index] is not last:
+                last = shifts[index]
+                each = factor(last)
                 weighted = (features * each.unsqueeze(1)).to(product)
             w = _part(rows, chosen, low, high)
             if again is None:
                 e = kept[low:high]  # [c,B]
+                if grad_rows is not None and _meet(e, grad_rows[low:high]):
+                    e = e.clone()
             else:
                 e = again[: high - low]
                 v = _directions(w, lengths, low, high, known=True).to(product)
@@ -183,6 +195,24 @@ class _Stream(torch.autograd.Function):
         if grad_rows is not None and chosen is not None:
             grad_rows = spread_out(chosen, grad_rows, rows.shape)
         return grad_features, grad_rows, grad_bias, None, None, None, None, None, None
+
+
+def _memory(x: Tensor, classes: int, for_gradient: int) -> tuple[Tensor, Tensor]:
+    """Memory for E' [c,B], and all of it as bytes, of which there are ``for_gradient`` for each class or more.
+
+    The gradient of a block of rows is written where E of blocks that are done with was: what is needed is the larger of
+    the two, not their sum. Where E has more bytes for a class than the gradient, the gradient of the first blocks never
+    reaches blocks to come; else blocks are read from the last to the first.
+    """
+    each = len(x) * x.itemsize
+    memory = torch.empty(classes * max(each, for_gradient), dtype=torch.uint8, device=x.device)
+    return memory[: classes * each].view(x.dtype).view(classes, len(x)), memory
+
+
+def _meet(one: Tensor, other: Tensor) -> bool:
+    """Whether two contiguous tensors share memory."""
+    start, begin = one.data_ptr(), other.data_ptr()
+    return start < begin + other.nbytes and begin < start + one.nbytes
 
 
 def _logits(
