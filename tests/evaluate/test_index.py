@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from faceloss.cli.main import cli
 from faceloss.errors import BadInput
 from faceloss.evaluate import judge_rank
-from faceloss.evaluate.index import judge_index
+from faceloss.evaluate.index import _without_itself, judge_index
 from faceloss.matching import approximate
 from faceloss.matching.gallery import gallery
 from faceloss.matching.nearest import nearest
@@ -77,6 +77,14 @@ def test_what_an_index_misses_is_counted(faces, monkeypatch):
     assert rows(found.judged)["rank", 1.0].value < rows(judge_rank(e, people))["rank", 1.0].value
     assert "1 of them looked into" in recall.note
     assert "built in" in found.said
+
+
+def test_a_probe_is_left_out_wherever_it_stands():
+    """A copy of a probe may come before it; where the index misses the probe itself, the last goes."""
+    rows, scores = np.array([[4, 0, 2], [1, 3, 0], [0, 3, 4]]), np.arange(9.0, dtype=np.float32).reshape(3, 3)
+    left = _without_itself(rows, scores)
+    assert (left[0] == [[4, 2], [3, 0], [0, 3]]).all()
+    assert (left[1] == [[0, 2], [4, 5], [6, 7]]).all()
 
 
 @needs_faiss

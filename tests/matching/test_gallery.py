@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from faceloss.errors import BadInput
 from faceloss.matching import gallery as galleries
@@ -86,6 +87,20 @@ def test_files_of_half_precision(make_set, tmp_path):
     found = nearest.nearest(e[:20], open_gallery(tmp_path / "half.npy"), 1)
     assert (found.rows[:, 0] == np.arange(20)).all()
     assert (np.abs(found.scores - 1) < 1e-3).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_vectors_of_half_precision_are_those_of_float32(make_set, dtype):
+    """Numbers of 16 bits are exact in float32, so that nothing but their storage differs."""
+    e, labels = make_set("generic", 300, 40)
+    half = torch.from_numpy(e).to(dtype)
+    for normalized in (False, True):
+        short, long = (gallery(x, normalized=normalized) for x in (half, half.float()))
+        assert (ranks.ranks(e[:70], labels[:70], short, labels) == ranks.ranks(e[:70], labels[:70], long, labels)).all()
+        for probes in (3, 70):
+            found, expected = (nearest.nearest(e[:probes], x, 2) for x in (short, long))
+            assert (found.rows == expected.rows).all()
+            assert (found.scores == expected.scores).all()
 
 
 def test_broken_galleries_are_refused(make_set, tmp_path):

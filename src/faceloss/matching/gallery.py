@@ -76,7 +76,7 @@ class Gallery:
             origin = torch.where(origin < stop - start, origin, -1)
             return Screened(part.to(device), origin, self.vectors[start:stop].to(device), True)
         rows = self.vectors[start:stop] if self.normalized else self.unit(slice(start, stop))
-        made = screened(kind, rows.to(device), scaled, sort=False)
+        made = screened(kind, rows.to(device).float(), scaled, sort=False)  # they may be of half precision
         size = made.side.size[made.origin >= 0]
         if not bool(((size > 0) & torch.isfinite(size)).all()):
             self.unit(slice(start, stop))  # says what is wrong
