@@ -18,7 +18,7 @@ compare: install
 	$(BIN)/faceloss compare --data builtin --out runs/builtin
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
