@@ -99,8 +99,11 @@ def test_their_records_are_those_of_one_process_but_for_the_numbers(
     assert done.returncode == 0, done.stderr
 
     def shape(out: Path) -> list[object]:
-        names = ("kind", "run", "label", "seed", "epoch", "metric", "at", "protocol", "status", "images_seen")
-        return [(sorted(row), [row.get(name) for name in names]) for row in rows(out) if row["kind"] != "difference"]
+        names = ("kind", "run", "label", "seed", "metric", "at", "protocol", "images_seen")
+        found = [row for row in rows(out) if row["kind"] != "difference"]
+        # In which epoch a target was reached hangs on numbers.
+        more = [() if row["kind"] == "target" else (row.get("epoch"), row.get("status")) for row in found]
+        return [(sorted(row), [row.get(name) for name in names], *rest) for row, rest in zip(found, more, strict=True)]
 
     assert shape(twice[0]) == shape(tmp_path / "runs")
     epochs, own = ([row for row in rows(out) if row["kind"] == "epoch"] for out in (twice[0], tmp_path / "runs"))

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from faceloss.data.builtin import builtin_path
+from faceloss.data.contract import read_contract
 from faceloss.data.generated import head as heads
 from faceloss.data.generated import synthesize as module
 from faceloss.data.generated import work
@@ -22,7 +23,6 @@ from faceloss.data.generated.head import Head, load_head, save_head
 from faceloss.data.generated.sheet import write_sheet
 from faceloss.data.generated.synthesize import synthesize
 from faceloss.data.load import load_faces
-from faceloss.data.photographs.contract import read_contract
 from faceloss.data.sources import open_source
 from faceloss.errors import BadInput, CouldNotFinish
 
