@@ -179,7 +179,8 @@ def test_the_end_of_one_is_the_end_of_all_and_any_number_continues(
     started[hit].communicate()
     assert codes == [3] * len(others), err
     assert took < timeout + 30
-    assert err.count(sentence) == 1 or hit == 0, err  # who was first to say it was noted by process 0
+    # Who was first to say it is noted by process 0, which may be gone before the last one sees that one is lost.
+    assert err.count(sentence) == 1 or (sentence in err and how == signal.SIGKILL), err
     assert f"faceloss resume {out}" in err
     assert "Traceback" not in err
     (saved,) = out.glob("runs/*/checkpoint.json")
