@@ -136,7 +136,7 @@ def small_differences(records: Records, keys: list[Key]) -> tuple[Callable[["Fig
                 axes.set_axis_off()
                 continue
             differences(records, keys[i], words=False)(axes)
-            axes.set_title(short(place(keys[i]), 38))
+            axes.set_title(short(place(keys[i]), 33))
             axes.set_xlabel(metric(keys[i]))
             if i % columns:
                 axes.set_yticklabels([])
