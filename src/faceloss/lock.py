@@ -47,6 +47,7 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
                     f"{folder} is on a file system without locks ({error.strerror}); choose a folder on another, or "
                     "have it mounted with them (Lustre: -o flock)."
                 ) from error
+        os.listdir(folder)  # over a network: what the holder before wrote is seen from here on
         yield
     finally:
         os.close(descriptor)

@@ -39,6 +39,12 @@ class Board:
         text = f"{doing} | {self.finished}/{self.todo} runs done, {left}"
         self.progress(text, round(1000 * done), 1000 * self.todo)
 
+    def wait(self, runs: int, why: str) -> None:
+        """Of ``runs`` that were handed out none has begun; ``why``, where the engine knows it."""
+        text = f"waiting for {runs} run{'s' * (runs > 1)} to begin" + (f": {why}" if why else "")
+        done = sum(self.share.values())
+        self.progress(f"{text} | {self.finished}/{self.todo} runs done", round(1000 * done), 1000 * self.todo)
+
     def done(self, run: Run, ended: str) -> None:
         """``run`` is complete; ``ended`` as :func:`faceloss.compare.run.execute` says."""
         self.finished += 1

@@ -46,6 +46,7 @@ def drive(
     cancel: Callable[[Sequence[Job]], None],
     at_once: int,
     pause: float = 0.3,
+    why: Callable[[], str] = lambda: "",
 ) -> None:
     """Have all of ``todo`` done by jobs that call :func:`faceloss.compare.engines.work.work`.
 
@@ -58,6 +59,7 @@ def drive(
         ask: how a job ended; None while it has not. Asked every ``pause`` seconds.
         cancel: ends jobs at once.
         at_once: jobs that may be submitted and not ended.
+        why: what keeps jobs from beginning, in a few words for people; asked while none is at work.
 
     Raises:
         BadInput: something is wrong with what a worker was given (the first such thing; the others were stopped).
@@ -98,10 +100,12 @@ def drive(
                 if not waiting and not until and len(running) < at_once:
                     helpers = _helpers([run for run, _ in running.values()], at_once - len(running), losses, widths)
                     running |= {_key(run): (run, job) for run, job in zip(helpers, submit(helpers, token), strict=True)}
+                begun = False
                 for run, job in list(running.values()):
                     outcome = ask(job)
                     if outcome is None:
                         if not run.helper and (facts := read_progress(folder(run), token)):
+                            begun = True
                             board.show(run, facts)
                         continue
                     del running[_key(run)]
@@ -129,6 +133,8 @@ def drive(
                         else:
                             given_up.append(f"{name_of(run)} ({outcome.text or 'its worker had to stop'})")
                 if running:
+                    if not begun:
+                        board.wait(sum(not run.helper for run, _ in running.values()), why())
                     time.sleep(pause)
     finally:
         close_session(out)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from faceloss.errors import BadInput, CouldNotFinish
 MINUTES = 60  # of a job unless told otherwise; a run that needs more is saved in time and submitted again
 ARRAY = 1000  # tasks of an array; Slurm's own limit is 1,001 unless configured
 LOOK = 20.0  # seconds between two looks at the queue
+ANSWER = 60.0  # seconds in which a command of Slurm must answer
 FOLDER = "slurm"
 
 
@@ -61,7 +63,7 @@ def on_slurm(
     """
     folder, local = out.absolute() / FOLDER, parameters.get("cluster") == "local"
     executor = _executor(folder, parameters, workers, study.recipe.threads)
-    queue = _Queue()
+    queue = _Queue(folder)
 
     def submit(runs: list[Run], token: str) -> list[Any]:
         jobs: list[Any] = []
@@ -72,6 +74,7 @@ def on_slurm(
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             cancel(jobs)
             raise CouldNotFinish(f"Slurm refused the jobs: {' '.join(str(error).split())[-300:]}") from error
+        queue.ours |= {job.job_id for job in jobs}
         queue.looked = float("-inf")
         return jobs
 
@@ -87,12 +90,15 @@ def on_slurm(
         return Outcome("lost", f"Slurm job {job.job_id} ended without a result; see {job.paths.stderr}")
 
     def cancel(jobs: Sequence[Any]) -> None:
-        for job in jobs:
-            job.cancel(check=False)
+        if local:
+            for job in jobs:
+                job.cancel(check=False)
+        elif jobs:
+            _ask_slurm("scancel", "--quiet", *(job.job_id for job in jobs))
 
     at_once = (workers or os.cpu_count() or 1) if local else len(todo)
-    pause = 0.3 if local else 2.0
-    drive(todo, bench, out, board, submit=submit, ask=ask, cancel=cancel, at_once=at_once, pause=pause)
+    pause, why = (0.3, lambda: "") if local else (2.0, queue.why)
+    drive(todo, bench, out, board, submit=submit, ask=ask, cancel=cancel, at_once=at_once, pause=pause, why=why)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -119,23 +125,51 @@ def _executor(folder: Path, parameters: dict[str, Any], workers: int | None, thr
 class _Queue:
     """Which jobs Slurm has in its queue, waiting or running. ``squeue`` works where accounting (``sacct``) does not."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ours: set[str] = set()
         self.looked = float("-inf")
-        self.present: set[str] = set()
+        self.answers = True
+        self.present: dict[str, tuple[str, str]] = {}  # state and reason of each job
         self.missed: dict[str, float] = {}  # when a job was first missed
 
     def left(self, job: str) -> bool:
         """Whether ``job`` has left the queue, for long enough that its result would be seen here."""
         if time.monotonic() - self.looked > LOOK:
-            command = ["squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i"]
-            listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            if listed.returncode == 0:  # a controller that is away for a moment says nothing about the jobs
-                self.present = set(listed.stdout.split())
-                self.looked = time.monotonic()
-        if job in self.present:
+            listed = _ask_slurm("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i %T %r")
+            self.answers = listed is not None  # a controller that is away for a moment says nothing about the jobs
+            if listed is not None:
+                self.present = {name: (state, reason) for name, state, reason in map(_words, listed.splitlines())}
+            self.looked = time.monotonic()
+            os.listdir(self.folder)  # a file system shared over the network then looks for results that are new
+        if not self.answers or job in self.present:
             self.missed.pop(job, None)
             return False
         return time.monotonic() - self.missed.setdefault(job, time.monotonic()) > LOOK
+
+    def why(self) -> str:
+        """What keeps our jobs from beginning, as Slurm says it."""
+        if not self.answers:
+            return "Slurm does not answer (squeue)"
+        ours = [self.present[job] for job in self.ours & self.present.keys()]
+        reasons = Counter(reason for state, reason in ours if state == "PENDING")
+        pending = f"{reasons.total()} in the queue ({'; '.join(reasons)})" if reasons else ""
+        starting = sum(state == "RUNNING" for state, _ in ours)
+        return ", ".join(part for part in (pending, f"{starting} starting" if starting else "") if part)
+
+
+def _words(line: str) -> tuple[str, str, str]:
+    job, state, reason = (*line.split(maxsplit=2), "", "")[:3]
+    return job, state, reason
+
+
+def _ask_slurm(*command: str) -> str | None:
+    """What a command of Slurm prints; None where it fails or does not answer."""
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout if asked.returncode == 0 else None
 
 
 def _job(run: Run, out: Path, token: str) -> Outcome:
