@@ -1,8 +1,9 @@
-"""Writing files so that a crash, a kill or a full disk never costs what was there before."""
+"""Files that a crash, a kill or a full disk never costs, on disks that machines share too."""
 
 import contextlib
 import errno
 import os
+import secrets
 from pathlib import Path
 
 from faceloss.errors import CouldNotFinish
@@ -14,7 +15,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CouldNotFinish: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # process numbers repeat across machines
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -25,6 +26,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise could_not_write(path, error) from error
+
+
+def read_shared(path: Path) -> bytes:
+    """What the file ``path`` holds, which another machine may replace at this very moment.
+
+    On NFS, an open file that is replaced elsewhere can no longer be read (ESTALE); it is then opened anew.
+    """
+    for _ in range(3):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return path.read_bytes()
 
 
 def could_not_write(path: Path, error: OSError) -> CouldNotFinish:

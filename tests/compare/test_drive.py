@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from faceloss.compare import search_log
 from faceloss.compare.engines import drive as driving
 from faceloss.compare.engines import work as working
 from faceloss.compare.engines.board import Board
-from faceloss.compare.engines.drive import drive
+from faceloss.compare.engines.drive import NotNow, drive
 from faceloss.compare.engines.session import (
     close_session,
     open_session,
@@ -27,6 +28,7 @@ from faceloss.compare.engines.work import Outcome, work
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.study import Competitor, Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
+from faceloss.files import write_atomically
 from faceloss.lock import InUse, locked
 from faceloss.progress import Progress
 from faceloss.train.settings import Recipe
@@ -46,9 +48,11 @@ class Stand:
         self.ended: list[str] = []
         self.said: list[str] = []
         self.shown: list[int] = []
+        self.waited: list[tuple[int, str]] = []
         self.done = lambda run, text: self.ended.append(run.id)
         self.say = self.said.append
         self.show = lambda run, facts: self.shown.append(facts["step"])
+        self.wait = lambda runs, why: self.waited.append((runs, why))
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +66,20 @@ def finish(folder: Path) -> Outcome:
     return Outcome("done", "finished")
 
 
-def hand_out(bench: Bench, out: Path, script: Script, at_once: int = 4) -> tuple[Stand, list[str], list[str]]:
-    """Drive the four runs through jobs that do as ``script`` says; the board, what was submitted and cancelled."""
+def hand_out(
+    bench: Bench, out: Path, script: Script, at_once: int = 4, refuse: Callable[[], bool] = lambda: False
+) -> tuple[Stand, list[str], list[str]]:
+    """Drive the four runs through jobs that do as ``script`` says; the board, what was submitted and cancelled.
+
+    Where ``refuse`` says so, no job can be submitted.
+    """
     board, submitted, cancelled = Stand(), list[str](), list[str]()
 
     def submit(runs: list[Run], token: str) -> list[tuple[Run, object]]:
         assert session(out)["token"] == token
+        assert runs  # a cluster is not asked for nothing
+        if refuse():
+            raise NotNow("the cluster is away")
         submitted.extend(run.id for run in runs)
         return [(run, iter(script(run, out / "runs" / run.folder))) for run in runs]
 
@@ -85,6 +97,7 @@ def hand_out(bench: Bench, out: Path, script: Script, at_once: int = 4) -> tuple
             cancel=cancel,
             at_once=at_once,
             pause=0.01,
+            why=lambda: "no room",
         )
     finally:
         assert session(out) == {}
@@ -112,6 +125,38 @@ def test_all_runs_are_done_and_no_more_than_allowed_at_once(bench: Bench, tmp_pa
     assert board.ended == submitted == [run.id for run in RUNS]
     assert most == 2
     assert cancelled == []
+
+
+def test_why_none_has_begun_is_told_until_one_has(bench: Bench, tmp_path: Path) -> None:
+    def script(run: Run, folder: Path) -> Iterable[Outcome | None]:
+        yield None
+        yield None
+        if run is RUNS[0]:
+            folder.mkdir(parents=True)
+            write_progress(folder, session(tmp_path)["token"], {"step": 5})
+        yield None
+        yield finish(folder)
+
+    board, _, _ = hand_out(bench, tmp_path, script)
+    assert board.waited == [(4, "no room")] * 2
+    assert board.shown == [5]
+
+
+def test_a_cluster_that_takes_no_jobs_for_a_while_is_asked_again(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "LATER", 0.02)
+    answers = iter([False, True, True, False])
+    first = iter([LOST])
+
+    def script(run: Run, folder: Path) -> Iterable[Outcome | None]:
+        yield next(first, None) if run is RUNS[2] else None
+        yield finish(folder)
+
+    board, submitted, _ = hand_out(bench, tmp_path, script, refuse=lambda: next(answers))
+    assert submitted == ["id0", "id1", "id2", "id3", "id2"]
+    assert len(board.ended) == 4
+    assert board.said.count("the cluster is away; trying again in 0 s") == 2
 
 
 def test_a_run_that_gets_further_with_every_worker_it_costs_is_not_given_up(bench: Bench, tmp_path: Path) -> None:
@@ -294,6 +339,50 @@ def test_every_machine_of_a_study_computes_alike(tmp_path: Path, monkeypatch: py
         same_numerics(fp32, tmp_path)
 
 
+def test_who_gets_a_lock_sees_what_the_holder_before_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over NFS, that a file is not there is remembered for a minute, unless its folder is looked into again."""
+    done: list[str] = []
+    flock, listdir = fcntl.flock, os.listdir
+    monkeypatch.setattr(fcntl, "flock", lambda *words: (done.append("locked"), flock(*words)))
+    monkeypatch.setattr(os, "listdir", lambda path: (done.append(f"looked into {path}"), listdir(path))[1])
+    with locked(tmp_path):
+        assert done == ["locked", f"looked into {tmp_path}"]
+
+
+def test_a_file_that_is_replaced_on_another_machine_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomically(tmp_path / "session.json", b'{"token": "new"}')
+    write_atomically(tmp_path / "search.json", b'{"epochs": [1], "policy": null}')
+    whole = Path.read_bytes
+    stale = [errno.ESTALE, errno.ESTALE]
+
+    def read(path: Path) -> bytes:
+        if stale:
+            raise OSError(stale.pop(), "Stale file handle")
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert session(tmp_path) == {"token": "new"}
+    stale.append(errno.ESTALE)
+    assert search_log.read(tmp_path)["epochs"] == [1]
+    stale.append(errno.EIO)
+    with pytest.raises(OSError, match="Stale file handle"):
+        session(tmp_path)
+
+
+def test_machines_that_write_one_file_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process numbers repeat across machines, and are small and few in containers."""
+    asides: list[str] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(os, "replace", lambda old, new: (asides.append(str(old)), replace(old, new)))
+    for _ in range(2):
+        write_atomically(tmp_path / "numerics.json", b"{}")
+    assert len(set(asides)) == 2
+    assert os.listdir(tmp_path) == ["numerics.json"]
+
+
 def test_a_file_system_without_locks_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -307,3 +396,13 @@ def test_the_board_counts_what_was_done_before(capsys: pytest.CaptureFixture[str
     board = Board(Progress(), runs=9, todo=4)
     board.done(RUNS[2], "failed: out of memory")
     assert capsys.readouterr().err == "failed: softmax seed 2 (6/9): out of memory\n"
+
+
+def test_the_board_tells_of_runs_that_have_not_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    board = Board(Progress(every=0.0), runs=9, todo=4)
+    board.wait(3, "2 in the queue (Resources)")
+    board.wait(1, "")
+    assert capsys.readouterr().err.splitlines() == [
+        "  0 %  waiting for 3 runs to begin: 2 in the queue (Resources) | 0/4 runs done",
+        "  0 %  waiting for 1 run to begin | 0/4 runs done",
+    ]

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import pytest
 
 submitit = pytest.importorskip("submitit", reason="THE PACKAGE submitit IS ABSENT: pip install faceloss[slurm]")
 from faceloss.compare.engines import on_slurm  # noqa: E402
-from faceloss.errors import BadInput  # noqa: E402
+from faceloss.compare.engines.drive import NotNow  # noqa: E402
+from faceloss.compare.study import Competitor, Run, Study  # noqa: E402
+from faceloss.errors import BadInput, CouldNotFinish  # noqa: E402
+from faceloss.train.settings import Recipe  # noqa: E402
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = {
@@ -41,19 +45,27 @@ os.execvp(words[0], words)
 """,
     "squeue": """
 import os, sys
-assert sys.argv[1:] == ["--noheader", "--array", "--user", USER, "--format", "%i"]
+assert sys.argv[1:] == ["--noheader", "--array", "--user", USER, "--format", "%i %T %r"]
+open(f"{QUEUE}.asked", "a").write("x")
+if os.path.exists(f"{QUEUE}/.away"):
+    sys.exit("squeue: error: Unable to contact slurm controller (connect failure)")
 for job in os.listdir(QUEUE):
     if job.endswith(".sh"):
+        continue
+    if job.endswith(".pending"):
+        print(job.removesuffix(".pending"), "PENDING", open(f"{QUEUE}/{job}").read())
         continue
     try:
         os.kill(int(open(f"{QUEUE}/{job}").read()), 0)
     except ProcessLookupError:
         continue
-    print(job)
+    print(job, "RUNNING None")
 """,
     "scancel": """
 import os, signal, sys
-os.killpg(int(open(f"{QUEUE}/{sys.argv[1]}").read()), signal.SIGTERM)
+assert sys.argv[1] == "--quiet"
+for job in sys.argv[2:]:
+    os.killpg(int(open(f"{QUEUE}/{job}").read()), signal.SIGTERM)
 """,
 }
 
@@ -94,25 +106,111 @@ def test_runs_are_tasks_of_an_array_with_the_parameters_given(
     assert not (tmp_path / "runs" / "slurm").exists()
 
 
-def test_a_job_has_left_the_queue_when_it_is_missing_for_a_while(
-    cluster: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queue, path = cluster
-    monkeypatch.setenv("PATH", path)
-    now = 1000.0
-    monkeypatch.setattr(on_slurm.time, "monotonic", lambda: now)
+@pytest.fixture
+def queue(cluster: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The queue of the stand-in, whose commands are found from here on."""
+    monkeypatch.setenv("PATH", cluster[1])
+    return cluster[0]
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets the time between two looks at the queue pass."""
+    now = [1000.0]
+    monkeypatch.setattr(on_slurm.time, "monotonic", lambda: now[0])
+    return lambda: now.append(now.pop() + on_slurm.LOOK + 1)
+
+
+def test_a_job_has_left_the_queue_when_it_is_missing_for_a_while(queue: Path, wait: Callable[[], None]) -> None:
     (queue / "7_0").write_text(str(os.getpid()))
-    jobs = on_slurm._Queue()
+    jobs = on_slurm._Queue(queue)
     assert not jobs.left("7_0")
     assert not jobs.left("7_1")
-    now += on_slurm.LOOK + 1
+    wait()
     assert not jobs.left("7_0")
     assert jobs.left("7_1")
-    monkeypatch.setenv("PATH", os.path.dirname(sys.executable))  # the controller is away
-    with pytest.MonkeyPatch.context() as away:
-        away.setattr(on_slurm.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "down"))
-        now += on_slurm.LOOK + 1
+    assert Path(f"{queue}.asked").read_text() == "xx"  # one look serves all jobs
+
+
+def test_while_slurm_does_not_answer_no_job_has_left(
+    queue: Path, wait: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (queue / ".away").touch()
+    jobs = on_slurm._Queue(queue)
+    for _ in range(2):
         assert not jobs.left("7_0")
+        assert jobs.why() == "Slurm does not answer (squeue)"
+        wait()
+    assert Path(f"{queue}.asked").read_text() == "xx"  # nor is it asked at every turn
+
+    def hang(command: object, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired("squeue", timeout)
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(on_slurm.subprocess, "run", hang)
+        assert not jobs.left("7_0")
+        assert jobs.why() == "Slurm does not answer (squeue)"
+    (queue / ".away").unlink()
+    wait()
+    assert not jobs.left("7_0")  # missed from now on
+    wait()
+    assert jobs.left("7_0")
+
+
+def test_what_slurm_says_of_jobs_that_wait_is_told(queue: Path) -> None:
+    (queue / "7_0").write_text(str(os.getpid()))
+    (queue / "7_1.pending").write_text("Nodes required for job are DOWN, DRAINED or reserved")
+    (queue / "7_2.pending").write_text("Resources")
+    (queue / "7_3.pending").write_text("Resources")
+    (queue / "8.pending").write_text("another study's")
+    jobs = on_slurm._Queue(queue)
+    jobs.ours = {"7_0", "7_1", "7_2", "7_3", "7_4"}
+    jobs.left("7_0")
+    assert jobs.why() == "3 in the queue (Nodes required for job are DOWN, DRAINED or reserved; Resources), 1 starting"
+    jobs.ours = {"7_0"}
+    assert jobs.why() == "1 starting"
+    jobs.ours = {"7_4"}
+    assert jobs.why() == ""
+    (queue / "7_5.pending").write_text("None")  # Slurm has not looked at it yet
+    jobs.ours = {"7_5"}
+    jobs.looked = float("-inf")
+    jobs.left("7_5")
+    assert jobs.why() == "1 in the queue"
+
+
+def test_slurm_that_took_jobs_before_will_take_them_again(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first refusal is for the user to see to; a later one is a controller that is away, or a limit reached."""
+    runs = [Run(f"id{seed}", Competitor("softmax", "softmax", {}, "shuffled"), seed) for seed in range(2)]
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(on_slurm, "drive", lambda *_, **words: found.update(words))
+    sbatch = queue.parent / "bin" / "sbatch"
+    takes = f"#!{sys.executable}\nprint('Submitted batch job 7')\n"
+    refuses = f"#!{sys.executable}\nimport sys\nsys.exit('sbatch: error: Unable to contact slurm controller')\n"
+    study = Study(data="builtin", losses=("softmax",), recipe=Recipe())
+    on_slurm.on_slurm(runs, study, None, tmp_path / "runs", None, parameters={})  # type: ignore[arg-type]
+    sbatch.write_text(refuses)
+    with pytest.raises(CouldNotFinish, match=r"Slurm refused the jobs: .*Unable to contact slurm controller"):
+        found["submit"](runs, "token")
+    sbatch.write_text(takes)
+    assert [job.job_id for job in found["submit"](runs, "token")] == ["7_0", "7_1"]
+    sbatch.write_text(refuses)
+    with pytest.raises(NotNow, match="Unable to contact slurm controller"):
+        found["submit"](runs, "token")
+
+
+def test_jobs_are_withdrawn_at_once_and_a_command_that_fails_is_no_error(
+    queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
+    for number, process in enumerate(child):
+        (queue / f"7_{number}").write_text(str(process.pid))
+    assert on_slurm._ask_slurm("scancel", "--quiet", "7_0", "7_1") == ""
+    assert [process.wait(timeout=5) for process in child] == [-signal.SIGTERM] * 2
+    assert on_slurm._ask_slurm("scancel", "--quiet", "9_9") is None
+    monkeypatch.setenv("PATH", str(queue))
+    assert on_slurm._ask_slurm("scancel", "--quiet", "7_0") is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faceloss.errors import CouldNotFinish
+from faceloss.files import read_shared
 
 LOG, PLACE = "search.json", "search"
 
@@ -17,7 +18,7 @@ def read(folder: Path) -> dict[str, Any]:
         CouldNotFinish: the file was changed into something else.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / LOG).read_bytes())
+        found: dict[str, Any] = json.loads(read_shared(folder / LOG))
         found["epochs"], found["policy"]
     except FileNotFoundError:
         return {"epochs": [], "policy": None}

@@ -24,8 +24,13 @@ from faceloss.errors import BadInput, CouldNotFinish
 
 LOSSES = 3  # workers that a run may cost in a row without getting further
 GRACE = 120.0  # seconds in which workers that were asked to stop may save
+LATER = 30.0  # seconds until jobs are submitted again that could not be
 
 Job = TypeVar("Job")
+
+
+class NotNow(Exception):
+    """No job can be submitted at present; what keeps them from it, in words."""
 
 
 class Losses(NamedTuple):
@@ -55,7 +60,8 @@ def drive(
     they help with the candidates of runs that search.
 
     Args:
-        submit: starts a job for each of some runs, given the token of the session.
+        submit: starts a job for each of some runs, given the token of the session; or raises ``NotNow``, to be asked
+            again ``LATER``.
         ask: how a job ended; None while it has not. Asked every ``pause`` seconds.
         cancel: ends jobs at once.
         at_once: jobs that may be submitted and not ended.
@@ -72,7 +78,7 @@ def drive(
     asked: list[float] = []  # when a signal asked to stop
     wrong: Outcome | None = None
     complete = True
-    until = 0.0
+    until = later = 0.0
     token = open_session(out, bench)
 
     def folder(run: Run) -> Path:
@@ -92,14 +98,19 @@ def drive(
                 if until and (len(asked) > 1 or time.monotonic() > until):
                     complete = False
                     break
-                if waiting and len(running) < at_once:
-                    runs = [waiting.popleft() for _ in range(min(len(waiting), at_once - len(running)))]
+                room = at_once - len(running)
+                if room > 0 and not until and time.monotonic() > later:
+                    runs = [waiting.popleft() for _ in range(min(len(waiting), room))]
                     for run in runs:
                         (folder(run) / PROGRESS).unlink(missing_ok=True)
-                    running |= {_key(run): (run, job) for run, job in zip(runs, submit(runs, token), strict=True)}
-                if not waiting and not until and len(running) < at_once:
-                    helpers = _helpers([run for run, _ in running.values()], at_once - len(running), losses, widths)
-                    running |= {_key(run): (run, job) for run, job in zip(helpers, submit(helpers, token), strict=True)}
+                    some = runs or _helpers([run for run, _ in running.values()], room, losses, widths)
+                    try:
+                        jobs = submit(some, token) if some else ()
+                        running |= {_key(run): (run, job) for run, job in zip(some, jobs, strict=True)}
+                    except NotNow as error:
+                        waiting.extendleft(reversed(runs))
+                        later = time.monotonic() + LATER
+                        board.say(f"{error}; trying again in {LATER:.0f} s")
                 begun = False
                 for run, job in list(running.values()):
                     outcome = ask(job)
@@ -132,9 +143,10 @@ def drive(
                             waiting.append(run)
                         else:
                             given_up.append(f"{name_of(run)} ({outcome.text or 'its worker had to stop'})")
-                if running:
-                    if not begun:
-                        board.wait(sum(not run.helper for run, _ in running.values()), why())
+                if running or waiting:
+                    runs = [*waiting, *(run for run, _ in running.values() if not run.helper)]
+                    if runs and not begun:
+                        board.wait(len(runs), why())
                     time.sleep(pause)
     finally:
         close_session(out)

@@ -14,7 +14,7 @@ from typing import Any
 import submitit
 
 from faceloss.compare.engines.board import Board
-from faceloss.compare.engines.drive import drive
+from faceloss.compare.engines.drive import NotNow, drive
 from faceloss.compare.engines.session import signals
 from faceloss.compare.engines.work import Outcome, work
 from faceloss.compare.prepare import Bench
@@ -73,7 +73,8 @@ def on_slurm(
                 jobs += executor.map_array(_job, some, [out.absolute()] * len(some), [token] * len(some))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             cancel(jobs)
-            raise CouldNotFinish(f"Slurm refused the jobs: {' '.join(str(error).split())[-300:]}") from error
+            sentence = f"Slurm refused the jobs: {' '.join(str(error).split())[-300:]}"
+            raise (NotNow if queue.ours else CouldNotFinish)(sentence) from error  # what it took once, it will again
         queue.ours |= {job.job_id for job in jobs}
         queue.looked = float("-inf")
         return jobs
@@ -152,10 +153,11 @@ class _Queue:
         if not self.answers:
             return "Slurm does not answer (squeue)"
         ours = [self.present[job] for job in self.ours & self.present.keys()]
-        reasons = Counter(reason for state, reason in ours if state == "PENDING")
-        pending = f"{reasons.total()} in the queue ({'; '.join(reasons)})" if reasons else ""
-        starting = sum(state == "RUNNING" for state, _ in ours)
-        return ", ".join(part for part in (pending, f"{starting} starting" if starting else "") if part)
+        states = Counter(state for state, _ in ours)
+        reasons = "; ".join(sorted({reason for state, reason in ours if state == "PENDING"} - {"None"}))
+        pending = f"{states['PENDING']} in the queue" + (f" ({reasons})" if reasons else "")
+        words = [pending] * (states["PENDING"] > 0) + [f"{states['RUNNING']} starting"] * (states["RUNNING"] > 0)
+        return ", ".join(words)
 
 
 def _words(line: str) -> tuple[str, str, str]:

@@ -25,7 +25,7 @@ from faceloss.compare.prepare import Bench
 from faceloss.compare.search_log import PLACE, read
 from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
-from faceloss.files import write_atomically
+from faceloss.files import read_shared, write_atomically
 from faceloss.train.state import State, resolve_device, resolve_precision
 
 SESSION, PROGRESS, NUMERICS = "session.json", "progress.json", "numerics.json"
@@ -61,7 +61,7 @@ def session(out: Path) -> dict[str, Any]:
     with suppress(OSError):
         os.listdir(out)  # a file system shared over the network then looks for what is new
     try:
-        found = json.loads((out / SESSION).read_bytes())
+        found = json.loads(read_shared(out / SESSION))
     except FileNotFoundError:
         return {}
     return found if isinstance(found, dict) else {}
