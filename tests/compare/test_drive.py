@@ -145,18 +145,24 @@ def test_why_none_has_begun_is_told_until_one_has(bench: Bench, tmp_path: Path) 
 def test_a_cluster_that_takes_no_jobs_for_a_while_is_asked_again(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driving, "LATER", 0.02)
+    monkeypatch.setattr(driving, "LATER", 0.1)
     answers = iter([False, True, True, False])
+    asked: list[float] = []
     first = iter([LOST])
+
+    def refuse() -> bool:
+        asked.append(time.monotonic())
+        return next(answers)
 
     def script(run: Run, folder: Path) -> Iterable[Outcome | None]:
         yield next(first, None) if run is RUNS[2] else None
         yield finish(folder)
 
-    board, submitted, _ = hand_out(bench, tmp_path, script, refuse=lambda: next(answers))
+    board, submitted, _ = hand_out(bench, tmp_path, script, refuse=refuse)
     assert submitted == ["id0", "id1", "id2", "id3", "id2"]
     assert len(board.ended) == 4
     assert board.said.count("the cluster is away; trying again in 0 s") == 2
+    assert min(asked[2] - asked[1], asked[3] - asked[2]) > 0.1
 
 
 def test_a_run_that_gets_further_with_every_worker_it_costs_is_not_given_up(bench: Bench, tmp_path: Path) -> None:

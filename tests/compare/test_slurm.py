@@ -139,6 +139,7 @@ def test_while_slurm_does_not_answer_no_job_has_left(
     jobs = on_slurm._Queue(queue)
     for _ in range(2):
         assert not jobs.left("7_0")
+        assert not jobs.left("7_1")
         assert jobs.why() == "Slurm does not answer (squeue)"
         wait()
     assert Path(f"{queue}.asked").read_text() == "xx"  # nor is it asked at every turn
