@@ -4,9 +4,12 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from pathlib import Path
 
 from faceloss.errors import CouldNotFinish
+
+STALE = 5.0  # seconds in which a file system must have noticed that a file was replaced
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,15 +34,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 def read_shared(path: Path) -> bytes:
     """What the file ``path`` holds, which another machine may replace at this very moment.
 
-    On NFS, an open file that is replaced elsewhere can no longer be read (ESTALE); it is then opened anew.
+    Over a network a name may stand for the file that was replaced for a moment more (ESTALE: NFS while it is open,
+    GlusterFS for a second); it is then asked for anew, up to ``STALE`` seconds.
     """
-    for _ in range(3):
+    until = time.monotonic() + STALE
+    while True:
         try:
             return path.read_bytes()
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if error.errno != errno.ESTALE or time.monotonic() > until:
                 raise
-    return path.read_bytes()
+        time.sleep(0.1)
 
 
 def could_not_write(path: Path, error: OSError) -> CouldNotFinish:

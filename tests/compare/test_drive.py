@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from faceloss import files
 from faceloss.compare import search_log
 from faceloss.compare.engines import drive as driving
 from faceloss.compare.engines import work as working
@@ -31,6 +32,7 @@ from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.lock import InUse, locked
 from faceloss.progress import Progress
+from faceloss.train import checkpoint
 from faceloss.train.settings import Recipe
 
 RUNS = [Run(f"id{seed}", Competitor("softmax", "softmax", {}, "shuffled"), seed) for seed in range(4)]
@@ -360,8 +362,10 @@ def test_a_file_that_is_replaced_on_another_machine_is_opened_anew(
 ) -> None:
     write_atomically(tmp_path / "session.json", b'{"token": "new"}')
     write_atomically(tmp_path / "search.json", b'{"epochs": [1], "policy": null}')
+    write_atomically(tmp_path / "outside.json", b'{"files": {"/etc/passwd": ""}, "facts": {}}')
     whole = Path.read_bytes
-    stale = [errno.ESTALE, errno.ESTALE]
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    stale = [errno.ESTALE] * 8
 
     def read(path: Path) -> bytes:
         if stale:
@@ -372,7 +376,14 @@ def test_a_file_that_is_replaced_on_another_machine_is_opened_anew(
     assert session(tmp_path) == {"token": "new"}
     stale.append(errno.ESTALE)
     assert search_log.read(tmp_path)["epochs"] == [1]
+    stale.append(errno.ESTALE)
+    with pytest.raises(CouldNotFinish, match="it names files elsewhere"):  # read, then refused
+        checkpoint.load(tmp_path, "outside")
     stale.append(errno.EIO)
+    with pytest.raises(OSError, match="Stale file handle"):
+        session(tmp_path)
+    stale += [errno.ESTALE] * 8
+    monkeypatch.setattr(files, "STALE", 0.0)
     with pytest.raises(OSError, match="Stale file handle"):
         session(tmp_path)
 

@@ -10,6 +10,7 @@ however many work on it and whichever of them die.
     search/EPOCH/CANDIDATE/     its checkpoint, and its reward at each rung that it has reached
 """
 
+import errno
 import json
 import math
 import shutil
@@ -116,7 +117,9 @@ def search(about: Search, alone: Callable[[], bool] | None = None) -> State:
             about.policy.restore(log["policy"])
         try:
             entry = _epoch(about, epoch, log, alone)
-        except FileNotFoundError as error:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
             if alone is None:
                 raise damaged(about.folder, "a candidate's checkpoint is gone") from error
             continue  # what a helper was about to read was decided on and deleted meanwhile
@@ -310,6 +313,6 @@ def _start(about: Search, log: dict[str, Any]) -> State:
     if log["epochs"]:
         saved = checkpoint.load(about.place(len(log["epochs"]) - 1, log["epochs"][-1]["chosen"]), NAME)
         if saved is None:
-            raise FileNotFoundError
+            raise FileNotFoundError(errno.ENOENT, "a candidate's checkpoint is gone")
         state.restore(*saved)
     return state

@@ -23,7 +23,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from faceloss.errors import CouldNotFinish
-from faceloss.files import could_not_write, write_atomically
+from faceloss.files import could_not_write, read_shared, write_atomically
 from faceloss.losses.shards import Shards
 from faceloss.train.ranks import ONE, Ranks
 
@@ -146,7 +146,7 @@ def _spread(local: Tensor, part: Shards, ranks: Ranks) -> Tensor:
 
 def _document(index: Path) -> dict[str, Any] | None:
     try:
-        document: dict[str, Any] = json.loads(index.read_text())
+        document: dict[str, Any] = json.loads(read_shared(index))
         files, _ = document["files"], document["facts"]
         if not files or any(Path(file).is_absolute() or ".." in Path(file).parts for file in files):
             raise ValueError("it names files elsewhere")

@@ -24,6 +24,7 @@ from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.run import execute, help_with
 from faceloss.compare.study import Run, Study
 from faceloss.errors import BadInput, CouldNotFinish, FacelossError
+from faceloss.files import read_shared
 from faceloss.lock import InUse
 from faceloss.train.loop import Stopped
 from faceloss.train.state import State
@@ -75,7 +76,7 @@ def _work(run: Run, out: Path, token: str, stop: Callable[[], bool]) -> Outcome:
         )
     with contextlib.suppress(OSError):
         os.chdir(held["folder"])  # what the study's relative paths are relative to
-    study = Study.model_validate_json((out / "study.json").read_bytes())
+    study = Study.model_validate_json(read_shared(out / "study.json"))
     same_numerics(study, out)
     outside.use(study, out)
     bench = _bench(study, tuple(held["digests"]))
