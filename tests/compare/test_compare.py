@@ -169,8 +169,14 @@ def test_tested_on_a_bin_file_and_a_pair_list(
         lines += [f"{p.name}\t{i + 1}\t{j + 1}" for p, i, _, j in same[30 * fold : 30 * fold + 30]]
         lines += [f"{p.name}\t{i + 1}\t{q.name}\t{j + 1}" for p, i, q, j in different[30 * fold : 30 * fold + 30]]
     (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
+    near = [(people[i], k, people[(i + 1 + k) % 10 + i // 10 * 10], 0) for i in range(20) for k in (1, 2, 3)]
+    for group, own in (("first", slice(0, 30)), ("last", slice(30, 60))):  # as RFW: no first line, pairs in any order
+        lists = [f"{p.name}\t{i + 1}\t{j + 1}" for p, i, _, j in same[own]]
+        lists += [f"{p.name}\t{i + 1}\t{q.name}\t{j + 1}" for p, i, q, j in near[own]]
+        (tmp_path / f"{group}_pairs.txt").write_text("\n".join(lists[k % 2 * 30 + k // 2] for k in range(60)) + "\n")
     out = tmp_path / "runs"
     tests = ["--test", tmp_path / "pairs.bin", "--test", tmp_path / "pairs.txt", "--images", other, "--test", other]
+    tests += ["--test", tmp_path / "{first,last}_pairs.txt"]
     done = faceloss("compare", "--data", toy_faces, "--losses", "softmax", *SMALL, *tests, "--out", out)
     assert done.returncode == 0, done.stderr
     cells = {
@@ -183,6 +189,16 @@ def test_tested_on_a_bin_file_and_a_pair_list(
     assert from_bin["value"] != 0.5
     assert (f"{place}/other", "cross-matrix", "eer") in cells
     assert next(row for row in rows(out, "data") if row["role"] == "train")["identities"] == 16 - 2
+    groups = {(r["metric"], r["group"]): r for r in rows(out, "group") if r["test"] == f"{place}/*_pairs.txt"}
+    assert {(r["group"], r["status"]) for (metric, _), r in groups.items() if metric == "accuracy"} == {
+        ("first", "measured"), ("last", "measured")
+    }  # fmt: skip
+    assert {r["status"] for (metric, _), r in groups.items() if metric in ("fmr", "fnmr")} == {"not measurable"}
+    assert "needs 300 impostor pairs, there are 60" in str(groups["fmr", "first"]["note"])
+    page = (out / "report.html").read_text()
+    section = page[page.index('<section id="groups"') :]
+    assert f"{place}/*_pairs.txt: one threshold for all" in section
+    assert f"--test '{tmp_path}/{{first,last}}_pairs.txt'" in str(rows(out, "study")[0]["command"])
 
 
 def test_an_identity_in_training_and_test_is_taken_from_training_and_counted(

@@ -211,7 +211,8 @@ def test_flat_folder_and_ambiguous_names(lfw):
     ("name", "text", "sentence"),
     [
         ("p.txt", "", "first line"),
-        ("p.txt", "Ann_Lee 1 2\n", "first line"),
+        ("p.txt", "Ann_Lee 1\n", "first line"),
+        ("p.txt", "Ann_Lee 1 2\n1 1\n", "line 2: expected .name i j."),
         ("p.txt", "1 2\nAnn_Lee 1 2\n", "announces 1 x 2 x 2 pairs but holds 1"),
         ("p.txt", "1 1\nAnn_Lee 1 2\nBob one Dee 1\n", "line 3: expected 'name i j'"),
         ("p.txt", "1 1\nAnn_Lee 1 2\nBob 1 Dee " + "9" * 5000 + "\n", "line 3"),

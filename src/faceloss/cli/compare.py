@@ -37,7 +37,8 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     "tests",
     multiple=True,
     help="Test on this: a folder, .tar, .csv, InsightFace .bin, or an LFW "
-    "pair list (with --images). May be repeated. Default: test identities of --data.",
+    "pair list (with --images); a list for each group, as RFW has, is '{African,Asian}_test.bin'. May be repeated. "
+    "Default: test identities of --data.",
 )
 @click.option(
     "--robustness",

@@ -15,9 +15,10 @@ Record = dict[str, Any]
 Runs = Mapping[tuple[str, int], list[Record]]  # group records by (label, seed)
 Vectors = Mapping[tuple[str, int], Mapping[str, NDArray[np.float64]]]  # influences by name
 
-RATES = ("fmr", "fnmr")
-COMPARED = (*RATES, "fmr gap", "fnmr gap")
+RATES = ("fmr", "fnmr", "accuracy")
+COMPARED = (*RATES, "fmr gap", "fnmr gap", "accuracy gap")
 OTHERS = tuple(f"{rate} to the others" for rate in RATES)  # of a group minus the mean of the other groups
+LARGER_IS_BETTER = ("accuracy", "accuracy to the others")
 
 
 class GroupCell(NamedTuple):
@@ -27,7 +28,7 @@ class GroupCell(NamedTuple):
     metric: str
     group: str
     other: str
-    at: float
+    at: float | None
 
     @property
     def name(self) -> str:
@@ -47,9 +48,9 @@ def group_rows(
 ) -> list[Record]:
     """Every rate and gap: its mean over seeds per label, and each label minus ``baseline`` on the seeds of both.
 
-    Intervals are over subjects and seeds, Holm's adjustment over the labels of one cell; lower is better. Of each label
-    also each group's rate minus the mean of the others, which says whether groups differ at all; there Holm's
-    adjustment is over the groups.
+    Intervals are over subjects and seeds, Holm's adjustment over the labels of one cell; lower is better,
+    but not of accuracy. Of each label also each group's rate minus the mean of the others, which says whether groups
+    differ at all; there Holm's adjustment is over the groups.
     """
     found = {key: {group_cell(record): record for record in records} for key, records in runs.items()}
     every = list(dict.fromkeys(c for row in found.values() for c in row))
@@ -87,7 +88,8 @@ def group_rows(
             rows.append(row)
         for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = adjusted
-            row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=False)
+            better = cell.metric in LARGER_IS_BETTER
+            row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=better)
     return rows
 
 
@@ -125,7 +127,8 @@ def _to_the_others(
                 rows.append(row)
             for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
                 row["p_holm"] = adjusted
-                row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=False)
+                better = row["metric"] in LARGER_IS_BETTER
+                row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=better)
     return rows
 
 

@@ -170,8 +170,8 @@ class Difference:
 class Group:
     """A rate of a group at one threshold for all, over all seeds of a label; or, with a seed, of one run.
 
-    ``metric`` is fmr or fnmr, of two groups where ``other`` names one, and of each "gap" (largest minus smallest) and
-    "to the others" (minus the mean of the other groups); a run has "ratio" too.
+    ``metric`` is fmr, fnmr or accuracy, of two groups where ``other`` names one, and of each "gap" (largest minus
+    smallest) and "to the others" (minus the mean of the other groups); a run has "ratio" too, of error rates.
     """
 
     label: str
@@ -181,7 +181,7 @@ class Group:
     loss: str = ""
     group: str = ""
     other: str = ""
-    at: Number = None  # FAR over all impostor pairs
+    at: Number = None  # FAR over all impostor pairs; an accuracy has none
     seed: int | None = None
     seeds: int | None = None
     value: Number = None
@@ -201,7 +201,7 @@ class Group:
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """A rate or gap of a label minus that of the baseline; lower is better."""
+    """A rate or gap of a label minus that of the baseline; lower is better, but not of accuracy."""
 
     label: str
     baseline: str
