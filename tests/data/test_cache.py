@@ -46,10 +46,10 @@ def test_a_hit_skips_decoding(folder, decoded, cache_aside):
 def hashed(monkeypatch):
     """A list that grows by the number of pictures that are hashed."""
     calls = []
-    right = cache.prints_in_blocks
-    monkeypatch.setattr(
-        cache, "prints_in_blocks", lambda pixels, *rest: calls.append(len(pixels)) or right(pixels, *rest)
-    )
+    for name in ("prints", "prints_in_blocks"):  # while images are decoded, and later
+        right = getattr(cache, name)
+        count = lambda some, *rest, right=right: calls.append(len(some)) or right(some, *rest)  # noqa: E731
+        monkeypatch.setattr(cache, name, count)
     return calls
 
 
