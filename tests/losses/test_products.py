@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from faceloss.losses import products
-from faceloss.losses.products import LEAST, add_inner, inner
+from faceloss.losses.products import LEAST, add_inner, differentiable_inner, inner
 
 SHAPE = (300, 200, 260)  # m, k, n: well over LEAST
 
@@ -15,7 +15,7 @@ def matrices(m: int, k: int, n: int, dtype: torch.dtype = torch.float32) -> tupl
 
 
 def relative(found: torch.Tensor, exact: torch.Tensor) -> float:
-    return float((found.double() - exact).norm() / exact.norm())
+    return float((found.detach().double() - exact.detach()).norm() / exact.detach().norm())
 
 
 @pytest.fixture(params=["either library", "torch.mm"])
@@ -82,3 +82,28 @@ def test_an_operation_that_has_gone_or_changed_is_not_used(monkeypatch: pytest.M
 
     monkeypatch.setattr(torch.ops, "mkldnn", Gone())
     assert not products._at_hand.__wrapped__()
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+def test_gradients_of_both_orders(wanted: tuple[bool, bool]) -> None:
+    a, b, _ = matrices(*SHAPE)
+    outer = torch.linspace(-1, 1, SHAPE[0] * SHAPE[2]).view(SHAPE[0], SHAPE[2])
+
+    def both(form: str, dtype: torch.dtype) -> list[torch.Tensor]:
+        leaves = [one.to(dtype).requires_grad_(needed) for one, needed in zip((a, b), wanted, strict=True)]
+        asked = [leaf for leaf in leaves if leaf.requires_grad]
+        value = differentiable_inner(*leaves) if form == "ours" else leaves[0] @ leaves[1].T
+        first = torch.autograd.grad((value.square() * outer.to(dtype)).sum(), asked, create_graph=True)
+        second = torch.autograd.grad(sum(gradient.square().sum() for gradient in first), asked)
+        return [value, *first, *second]
+
+    for found, exact in zip(both("ours", torch.float32), both("plain", torch.float64), strict=True):
+        assert exact.norm() > 1
+        assert relative(found, exact) < 1e-5
+
+
+def test_autocast_is_obeyed() -> None:
+    a, b, _ = matrices(*SHAPE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert differentiable_inner(a, b).dtype == torch.bfloat16

@@ -6,6 +6,7 @@ sums differs, and with it the last digits.
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,29 @@ def add_inner(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a, b.T)
     else:
         total += inner(a, b)
+
+
+def differentiable_inner(a: Tensor, b: Tensor) -> Tensor:
+    """a b' [m,n] of a [m,k] and b [n,k], with gradients of every order."""
+    if torch.is_autocast_enabled(a.device.type) or not _by_onednn(a, b):
+        return a @ b.T
+    value: Tensor = _Inner.apply(a, b)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _Inner(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return inner(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = ctx.saved_tensors
+        return (
+            differentiable_inner(slope, b.T) if ctx.needs_input_grad[0] else None,
+            differentiable_inner(slope.T, a.T) if ctx.needs_input_grad[1] else None,
+        )
 
 
 def _by_onednn(a: Tensor, b: Tensor) -> bool:
