@@ -148,7 +148,7 @@ def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks)
     if ranks.size == 1:
         return
     for kind in {row.batches for row in rows}:
-        smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))  # type: ignore[arg-type]
+        smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))
         if smallest < 2 * ranks.size:
             raise BadInput(
                 f"A batch of {smallest} images cannot be divided among {ranks.size} processes, at least two to each; "

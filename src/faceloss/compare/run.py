@@ -40,15 +40,15 @@ from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.loop import Diverged, LossFailed, Stopped, train
 from faceloss.train.ranks import ONE, Ranks
-from faceloss.train.settings import Recipe
+from faceloss.train.settings import Batches, Recipe
 from faceloss.train.state import State, build_optimizer, resolve_device
 
 Show = Callable[[State, int, dict[str, float]], None]
 
 
-def steps(study: Study, bench: Bench, batches: str) -> int:
+def steps(study: Study, bench: Bench, batches: Batches) -> int:
     """The number of training steps of a run with this composition of batches."""
-    epochs = FaceEpochs(bench.train, study.recipe, 0, batches)  # type: ignore[arg-type]
+    epochs = FaceEpochs(bench.train, study.recipe, 0, batches)
     return len(epochs.batches(0)) * study.recipe.epochs
 
 
@@ -137,7 +137,7 @@ def execute(
                 prepared = {"faces": decisive(bench.train.contract)}
                 train(
                     state,
-                    FaceEpochs(bench.train, recipe, run.seed, run.competitor.batches),  # type: ignore[arg-type]
+                    FaceEpochs(bench.train, recipe, run.seed, run.competitor.batches),
                     recipe,
                     seed=run.seed,
                     courses=lambda epoch: policy.ask(epoch)[0],
