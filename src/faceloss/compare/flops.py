@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from faceloss import losses
-from faceloss.compare.study import Competitor
+from faceloss.compare.study import Competitor, Study
 from faceloss.train.settings import Recipe, identity_balanced
 
 WHOLE = 2**22  # numbers in the class vectors up to which a head is counted as it is
@@ -49,6 +49,17 @@ def count(net: nn.Module, row: Competitor, recipe: Recipe, classes: int) -> Flop
     except Exception:  # the loss is somebody's own code; that it failed is told by its run
         head = None
     return Flops(image, step, head, batch)
+
+
+_known: dict[tuple[str, str, int], Flops] = {}
+
+
+def count_once(net: nn.Module, row: Competitor, study: Study, classes: int) -> Flops:
+    """:func:`count` of a row of ``study``, done once in a process: the seeds of a row all cost the same."""
+    key = (repr(row), study.model_dump_json(), classes)  # a study names the source of losses that are files
+    if key not in _known:
+        _known[key] = count(net, row, study.recipe, classes)
+    return _known[key]
 
 
 def _head(row: Competitor, recipe: Recipe, classes: int, batch: int) -> int:

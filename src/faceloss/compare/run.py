@@ -17,7 +17,7 @@ from torch import Tensor
 from faceloss import losses, nets
 from faceloss.compare import why
 from faceloss.compare.contracts import same_as_checkpoint
-from faceloss.compare.flops import count
+from faceloss.compare.flops import count_once
 from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
 from faceloss.compare.robustness import Watch
@@ -265,7 +265,7 @@ def _finish(
         "remarks": list(row.remarks),
         "epochs_done": state.epoch,
         "images_seen": state.images_seen,
-        **_flops(run, state, recipe),
+        **_flops(run, study, state),
     }
     log = read(folder)["epochs"]
     if log:
@@ -299,8 +299,8 @@ def _finish(
     return f"{status}: {reason}" if reason else status
 
 
-def _flops(run: Run, state: State, recipe: Recipe) -> dict[str, Any]:
-    found = count(state.net, run.competitor, recipe, state.loss.classes)
+def _flops(run: Run, study: Study, state: State) -> dict[str, Any]:
+    found = count_once(state.net, run.competitor, study, state.loss.classes)
     names = {"image": "flops_per_image", "net_step": "flops_net_step", "head_step": "flops_head_step", "batch": "batch"}
     return {names[name]: value for name, value in found._asdict().items()}
 
