@@ -52,13 +52,8 @@ def assemble(out: Path) -> Path:
     plan = json.loads((out / "plan.json").read_text())
     rows: list[Record] = [_study_record(study, plan), *plan["data"]]
     costs: list[Record] = []
-    ended: list[list[Record]] = []
-    results: dict[tuple[str, int], dict[Cell, Record]] = {}
+    ended: dict[tuple[str, int], list[Record]] = {}
     vectors: dict[tuple[str, int], dict[str, Any]] = {}
-    states: dict[tuple[str, int], str] = {}
-    groups: dict[tuple[str, int], list[Record]] = {}
-    corrupted: dict[tuple[str, int], list[Record]] = {}
-    norms: dict[tuple[str, int], list[Record]] = {}
     for run in plan["runs"]:
         folder = out / "runs" / run["folder"]
         if not (folder / "result.json").exists():
@@ -73,15 +68,15 @@ def assemble(out: Path) -> Path:
                 f"{folder} is damaged ({error}); delete that folder and continue with: faceloss resume {out}"
             ) from error
         rows += records
-        ended.append(records)
-        key = (run["label"], run["seed"])
-        states[key] = next(record["status"] for record in records if record["kind"] == "run")
-        results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
-        groups[key] = [record for record in records if record["kind"] == "group"]
-        corrupted[key] = [record for record in records if record["kind"] == "robustness"]
-        norms[key] = [record for record in records if record["kind"] == "norm"]
-    aim = None if study.single else target(ended, BASELINE)
-    reached = [None if aim is None else target_record(records, aim) for records in ended]
+        ended[run["label"], run["seed"]] = records
+
+    def of(kind: str) -> dict[tuple[str, int], list[Record]]:
+        return {key: [record for record in records if record["kind"] == kind] for key, records in ended.items()}
+
+    states = {key: str(run["status"]) for key, (run,) in of("run").items()}
+    results = {key: {cell_of(record): record for record in records} for key, records in of("result").items()}
+    aim = None if study.single else target(ended.values(), BASELINE)
+    reached = [None if aim is None else target_record(records, aim) for records in ended.values()]
     rows += [row for row in reached if row is not None]
     costs = [with_target(cost, row) for cost, row in zip(costs, reached, strict=True)]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
@@ -89,13 +84,13 @@ def assemble(out: Path) -> Path:
     summaries = _summaries(labels, losses, results, vectors)
     rows += summaries
     baseline = "" if study.single else BASELINE
-    rows += norm_rows(labels, losses, norms, vectors)
+    rows += norm_rows(labels, losses, of("norm"), vectors)
     if not study.single:
         rows += _differences(labels, losses, results, vectors, states)
-        rows += group_rows(labels, losses, BASELINE, groups, vectors)
+        rows += group_rows(labels, losses, BASELINE, of("group"), vectors)
         rows += ranking_rows(labels, BASELINE, summaries)
     stopped = {name for (name, _), state in states.items() if state in STOPPED}
-    rows += robustness_rows(labels, losses, baseline, corrupted, vectors, stopped)
+    rows += robustness_rows(labels, losses, baseline, of("robustness"), vectors, stopped)
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_atomically(out / "records.jsonl", lines.encode())
     write_atomically(out / "costs.jsonl", "".join(json.dumps(cost) + "\n" for cost in costs).encode())
