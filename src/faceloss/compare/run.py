@@ -115,7 +115,7 @@ def execute(
     ranks.alone(lambda: folder.mkdir(parents=True, exist_ok=True))
     study = study.model_copy(update={"recipe": recipe_of(run, study)})
     recipe = study.recipe
-    policy = policy_of(run, study)
+    policy = policy_of(run)
     classes = len(bench.train.identities)
     torch.set_num_threads(recipe.threads)
     keep_freed_memory()
@@ -181,7 +181,7 @@ def help_with(run: Run, study: Study, bench: Bench, folder: Path, *, stop: Calla
         Stopped: ``stop`` said so; everything is saved.
     """
     study = study.model_copy(update={"recipe": recipe_of(run, study)})
-    policy = policy_of(run, study)
+    policy = policy_of(run)
     classes = len(bench.train.identities)
     torch.set_num_threads(study.recipe.threads)
     keep_freed_memory()
@@ -195,11 +195,11 @@ def recipe_of(run: Run, study: Study) -> Recipe:
     return study.recipe.model_copy(update={"epochs": study.recipe.epochs * run.competitor.times})
 
 
-def policy_of(run: Run, study: Study) -> Policy:
+def policy_of(run: Run) -> Policy:
     """What the hyperparameters of the run's loss are in which epoch; of a replay it is not yet known."""
     row = run.competitor
     if run.source:
-        return Replay([], study.recipe.epochs)
+        return Replay([], 0)
     return losses.policy(row.loss, seed=key(run.seed, "policy") % 2**62, **row.hyperparameters)
 
 

@@ -249,14 +249,6 @@ def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list
     return [run._replace(source=source) for run, source in zip(runs, sources, strict=True)]
 
 
-def candidates(run: Run) -> int:
-    """How many models are tried at once in the search of ``run``; 1 where nothing is searched."""
-    from faceloss import losses
-
-    row = run.competitor
-    return 1 if run.source else losses.policy(row.loss, seed=0, **row.hyperparameters).width
-
-
 def full_hyperparameters(row: Competitor) -> dict[str, Any]:
     """All hyperparameters of a row: those given and the defaults of the rest."""
     from faceloss import losses
