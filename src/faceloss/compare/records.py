@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceloss.compare.family import decide, seeds_of
 from faceloss.compare.group_records import group_rows
 from faceloss.compare.noise import Noise, words_of
 from faceloss.compare.ranking import ranking_rows
@@ -20,7 +21,7 @@ from faceloss.compare.study import BASELINE, Study
 from faceloss.compare.targets import target, target_record, with_target
 from faceloss.compare.why import norm_rows
 from faceloss.errors import CouldNotFinish
-from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
+from faceloss.evaluate import Difference, detectable, paired_difference, summary
 from faceloss.files import write_atomically
 
 Record = dict[str, Any]
@@ -173,7 +174,7 @@ def _summaries(
     rows = []
     for cell in _cells(results):
         for label in labels:
-            seeds = sorted(seed for name, seed in results if name == label and cell in results[name, seed])
+            seeds = seeds_of(results, cell, label)
             if not seeds:
                 continue
             found = [results[label, seed][cell] for seed in seeds]
@@ -220,14 +221,7 @@ def _differences(
         for label in labels:
             if label == BASELINE or not any(name == label for name, _ in states):
                 continue  # the baseline itself, or a loss none of whose runs is complete yet
-            seeds = sorted(
-                seed
-                for name, seed in results
-                if name == label
-                and (BASELINE, seed) in results
-                and cell in results[label, seed]
-                and cell in results[BASELINE, seed]
-            )
+            seeds = seeds_of(results, cell, label, BASELINE)
             ended = {states[name, seed] for name, seed in states if name == label}
             row: Record = {"kind": "difference", "label": label, "loss": losses[label], "baseline": BASELINE}
             row |= {**cell._asdict(), "seeds": len(seeds), "value": None, "low": None, "high": None, "p": None}
@@ -249,14 +243,5 @@ def _differences(
         for row, difference in zip(family, found, strict=True):
             smallest = detectable(difference, len(family))
             row["detectable"] = smallest if np.isfinite(smallest) else None
-        for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = adjusted
-            row["verdict"] = verdict(
-                row["low"],
-                row["high"],
-                adjusted,
-                row["seeds"],
-                diverged=row["verdict"] == "diverged",
-                larger_is_better=cell.metric != "eer",
-            )
+        decide(family, larger_is_better=cell.metric != "eer")
     return rows
