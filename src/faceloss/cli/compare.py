@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from faceloss.cli.engines import NAMES, engine_of, engine_options
-from faceloss.cli.options import data_options, study_from
+from faceloss.cli.options import data_options, faces_option, study_from
 
 DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),triplet"
 
@@ -55,11 +55,7 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     is_flag=True,
     help="Also train each loss on batches with equally many images of every group, as many images in all.",
 )
-@click.option(
-    "--show-faces",
-    is_flag=True,
-    help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
-)
+@faces_option
 @click.option("--title", default="Comparison of losses", help="Title of the report.")
 def compare(
     loss_text: str, loss_files: tuple[str, ...], robustness: str | None, out: Path, show_faces: bool, **given: Any

@@ -1,4 +1,4 @@
-"""The options of ``compare``, ``train`` and ``search`` that say what to train on, and how."""
+"""Options that several verbs have: what to train on, and how; and the consent to show faces."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +9,12 @@ import click
 if TYPE_CHECKING:
     from faceloss.compare.study import Single, Study
     from faceloss.progress import Callback
+
+faces_option = click.option(
+    "--show-faces",
+    is_flag=True,
+    help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
+)
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
