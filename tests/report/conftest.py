@@ -471,6 +471,24 @@ def failure_rows(study: Study) -> list[Record]:
     return rows
 
 
+def map_rows(study: Study) -> list[Record]:
+    """A map of each run that ended: eight identities, eight images each; the better the loss, the further apart."""
+    rows: list[Record] = []
+    for label, seed in study.runs():
+        if (label, seed) in study.diverged:
+            continue
+        loss, shift, _ = competitor(label)
+        rng = np.random.default_rng([seed, *map(ord, label)])
+        places = np.repeat(rng.normal(0, 0.1 * shift, (8, 2)), 8, axis=0) + rng.normal(0, 0.1, (64, 2))
+        x, y = places.clip(-1, 1).round(3).T.tolist()
+        rows.append({
+            "kind": "map", "run": f"{label}-{seed}", "label": label, "loss": loss, "seed": seed, "test": "lfw",
+            "identities": [f"person_{i:03d}" for i in range(8)], "counts": [8] * 8, "x": x, "y": y,
+            "share": [round(0.05 * shift, 4), 0.11], "of": 40, "fewest": 4,
+        })  # fmt: skip
+    return rows
+
+
 def picture_rows(failures: list[Record], generated: bool) -> list[Record]:
     """A thumbnail of every image of the failures, as large as such files are."""
     files = {pair[end]["file"] for row in failures for name in ("false_matches", "false_non_matches")
@@ -481,17 +499,18 @@ def picture_rows(failures: list[Record], generated: bool) -> list[Record]:
 
 
 class More(NamedTuple):
-    """Rows about groups, open sets and failures of a study, and the pictures beside them."""
+    """Rows about groups, open sets, failures and maps of a study, and the pictures beside failures."""
 
     groups: Callable[[Study], list[Record]]
     open_sets: Callable[[Study], list[Record]]
     failures: Callable[[Study], list[Record]]
     pictures: Callable[[list[Record], bool], list[Record]]
+    maps: Callable[[Study], list[Record]]
 
 
 @pytest.fixture(scope="session")
 def more() -> More:
-    return More(group_rows, open_set_rows, failure_rows, picture_rows)
+    return More(group_rows, open_set_rows, failure_rows, picture_rows, map_rows)
 
 
 def write(folder: Path, records: list[Record], costs: list[Record] | None = None) -> Path:
