@@ -69,21 +69,23 @@ def test_the_warning_stands_first_and_tells_the_share(section, records):
 
 
 def test_every_image_is_where_its_record_says(section, records):
-    """Up to one scale and one shift a panel, the same scale in all panels."""
+    """Up to a shift for each panel and one scale for all; each panel's marks lie in its own square."""
     maps = embedding_map.first_of_each(records)
     found = marks(section)
     hues = [f"c{i}" for i in range(1, 8)] + ["ink"]
-    scales = []
-    for i, hue in enumerate(hues):
-        centers = np.array([(c.min(axis=0) + c.max(axis=0)) / 2 for c in found[hue]])
-        assert len(centers) == 8 * len(maps)
-        for j, m in enumerate(maps.values()):
-            want = np.array([m.x, m.y]).T[8 * i : 8 * i + 8]
-            got = centers[8 * j : 8 * j + 8]
-            scale = np.linalg.norm(got - got.mean(axis=0)) / np.linalg.norm(want - want.mean(axis=0))
-            assert np.allclose(got - got.mean(axis=0), scale * (want - want.mean(axis=0)), atol=0.5), (hue, j)
-            scales.append(scale)
-    assert max(scales) < 1.03 * min(scales)
+    centers = np.array([[corners.mean(axis=0) for corners in found[hue]] for hue in hues])
+    scales, panels = [], []
+    for j, m in enumerate(maps.values()):
+        got, want = centers[:, 8 * j : 8 * j + 8].reshape(-1, 2), np.array([m.x, m.y]).T
+        panels.append((got.min(axis=0), got.max(axis=0)))
+        got, want = got - got.mean(axis=0), want - want.mean(axis=0)
+        scales.append(np.linalg.norm(got) / np.linalg.norm(want))
+        assert np.allclose(got, scales[-1] * want, atol=0.3), list(maps)[j]
+    assert max(scales) < 1.005 * min(scales)
+    side = 2 * embedding_map._half(maps) * scales[0]
+    lefts = [(low + high)[0] / 2 - side / 2 for low, high in panels]
+    assert np.allclose(np.diff(lefts), side * (1 + embedding_map.GAP / 2.1), rtol=0.01)
+    assert 0.6 < max((high - low).max() for low, high in panels) / side < 0.95
 
 
 def test_identities_differ_by_color_and_by_shape(section):

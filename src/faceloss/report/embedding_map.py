@@ -66,8 +66,8 @@ def first_of_each(records: Records) -> Maps:
 
 def _half(maps: Maps) -> float:
     """Half the side of every panel, in radii of the sphere, so that all share one scale and nothing is cut off."""
-    farthest = max(abs(place) for m in maps.values() for place in (*m.x, *m.y))
-    return max(float(np.ceil(11 * farthest)) / 10, 0.1)  # a tenth wider, in steps of 0.1
+    widest = max(max(along) - min(along) for m in maps.values() for along in (m.x, m.y))
+    return max(float(np.ceil(5.5 * widest)) / 10, 0.1)  # a tenth wider, in steps of 0.1
 
 
 def _caption(maps: Maps, half: float) -> list[Child]:
@@ -124,9 +124,10 @@ def _picture(maps: Maps, columns: int, half: float, name: str) -> Safe:
 
 
 def _of(m: EmbeddingMap, identity: int) -> NDArray[np.float64]:
-    """The places [N,2] of the images of an identity, by its place in the record."""
-    start = sum(m.counts[:identity])
-    return np.array([m.x, m.y]).T[start : start + m.counts[identity]]
+    """The places [N,2] of the images of an identity, as seen from the middle between the outermost ones of all."""
+    places, start = np.array([m.x, m.y]).T, sum(m.counts[:identity])
+    middle = (places.min(axis=0) + places.max(axis=0)) / 2
+    return np.asarray(places[start : start + m.counts[identity]] - middle)
 
 
 def _star(points: int, turn: float, radius: float, inner: float = 1.0) -> NDArray[np.float64]:
