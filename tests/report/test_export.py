@@ -136,7 +136,8 @@ def test_the_verb_writes_what_was_asked_for(tmp_path, save, make_study):
     folder = save(tmp_path, make_study(labels=["softmax"], seeds=(0,), epochs=1).records())
     done = CliRunner().invoke(report, [str(folder), "--format", "latex", "--format", "csv"], catch_exceptions=False)
     assert done.exit_code == 0
-    assert [line.rsplit("/", 1)[1] for line in done.output.split()] == ["report.html", "report.tex", "report.csv"]
+    names = ["report.html", "report.tex", "report-cost.tex", "report.csv", "report-cost.csv"]
+    assert [line.rsplit("/", 1)[1] for line in done.output.split()] == names
     assert not (folder / "report.md").exists()
     bad = CliRunner().invoke(report, [str(folder), "--format", "word"])
     assert bad.exit_code == 2
