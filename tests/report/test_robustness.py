@@ -139,6 +139,16 @@ def test_what_is_not_measurable_or_missing_is_said(tmp_path: Path) -> None:
     assert "not measured" in words(page)  # arcface
 
 
+def test_of_a_loss_that_diverged_no_difference_is_shown(tmp_path: Path) -> None:
+    stopped = [{**r, "verdict": "diverged"} if r.get("verdict") and r["label"] == "cosface" else r for r in rows()]
+    assert any(r.get("verdict") == "diverged" and r["value"] for r in stopped)
+    text = table(write(tmp_path / "x", stopped), "markdown")
+    row = next(line for line in text.splitlines() if line.startswith("| cosface"))
+    assert row.count("diverged") == 2
+    assert "−0.032" not in row
+    assert "−0.032" in text
+
+
 def test_without_corruptions_there_is_no_section(tmp_path: Path) -> None:
     few = [r for r in rows() if not r["kind"].startswith("robustness")]
     page = page_of(tmp_path, few)
@@ -179,7 +189,8 @@ def test_csv_has_every_number_unrounded(tmp_path: Path) -> None:
 
     def key(row: Record) -> tuple[str, ...]:
         level = "" if row["level"] in (None, "") else str(row["level"])
-        return row["label"], row["metric"], row["corruption"] or "clean", level
+        clean = "clean" if "kind" in row else "never empty"
+        return row["label"], row["metric"], row["corruption"] or clean, level
 
     known = {key(line): line for line in lines}
     assert len(known) == len(lines)
@@ -218,6 +229,16 @@ def test_on_two_seeds_no_table_calls_anything_better(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", few)
     assert "better" not in table(folder, "csv")
     assert "better" not in table(folder, "markdown")
+
+
+def test_of_a_loss_that_diverged_no_difference_is_shown(tmp_path: Path) -> None:
+    stopped = [{**r, "verdict": "diverged"} if r.get("verdict") and r["label"] == "cosface" else r for r in rows()]
+    assert any(r.get("verdict") == "diverged" and r["value"] for r in stopped)
+    text = table(write(tmp_path / "x", stopped), "markdown")
+    row = next(line for line in text.splitlines() if line.startswith("| cosface"))
+    assert row.count("diverged") == 2
+    assert "−0.032" not in row
+    assert "−0.032" in text
 
 
 def test_without_corruptions_there_is_no_such_file(tmp_path: Path) -> None:
