@@ -1,6 +1,7 @@
 """The embedding map: every image where the record says, in the shape and color of its identity; no claim with it."""
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -86,6 +87,14 @@ def test_every_image_is_where_its_record_says(section, records):
     lefts = [(low + high)[0] / 2 - side / 2 for low, high in panels]
     assert np.allclose(np.diff(lefts), side * (1 + embedding_map.GAP / 2.1), rtol=0.01)
     assert 0.6 < max((high - low).max() for low, high in panels) / side < 0.95
+
+
+def test_the_scale_takes_both_directions_to_fit(records):
+    maps = embedding_map.first_of_each(records)
+    flat = {label: replace(m, y=tuple(y / 9 for y in m.y)) for label, m in maps.items()}
+    tall = {label: replace(m, x=m.y, y=m.x) for label, m in flat.items()}
+    none = {label: replace(m, x=m.y) for label, m in flat.items()}
+    assert embedding_map._half(tall) == embedding_map._half(flat) > 3 * embedding_map._half(none)
 
 
 def test_identities_differ_by_color_and_by_shape(section):

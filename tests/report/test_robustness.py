@@ -231,7 +231,7 @@ def test_on_two_seeds_no_table_calls_anything_better(tmp_path: Path) -> None:
     assert "better" not in table(folder, "markdown")
 
 
-def test_of_a_loss_that_diverged_no_difference_is_shown(tmp_path: Path) -> None:
+def test_a_difference_of_a_loss_that_diverged_is_in_no_table_for_papers(tmp_path: Path) -> None:
     stopped = [{**r, "verdict": "diverged"} if r.get("verdict") and r["label"] == "cosface" else r for r in rows()]
     assert any(r.get("verdict") == "diverged" and r["value"] for r in stopped)
     text = table(write(tmp_path / "x", stopped), "markdown")
