@@ -11,7 +11,7 @@ from faceloss.report.curves import legend
 from faceloss.report.kinds import Cell, Difference
 from faceloss.report.markup import Child, Safe, head, numeric, row, table, tag
 from faceloss.report.records import Records
-from faceloss.report.svg import inline
+from faceloss.report.svg import inline, small_multiples
 from faceloss.report.tables import absent, difference, measure, verdict_chip, written, written_difference
 from faceloss.report.words import digits, listed, power, short
 
@@ -100,9 +100,7 @@ def figure(records: Records, cells: Cells) -> tuple[Callable[["Figure"], None], 
         return [np.nan if c is None or not c.measured else getattr(c, what) for c in own]
 
     def draw(figure: "Figure") -> None:
-        panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for axes in panels.flat[len(names) :]:
-            axes.set_axis_off()
+        panels = small_multiples(figure, len(names), columns, sharey=True)
         for axes, name in zip(panels.flat, names, strict=False):
             if low < LOG:
                 axes.set_yscale("log")
