@@ -6,7 +6,7 @@ from pathlib import Path
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
 
-__all__ = ["write_figure", "write_report", "write_table", "write_tables"]
+__all__ = ["write_figure", "write_report", "write_tables"]
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -45,11 +45,6 @@ def write_figure(records: Path, path: Path) -> Path:
     size = (9.6, max(0.42 * len(found.labels) + 1.1, 2.0))
     write_atomically(path, png(charts.answer_figure(found, key), size=size, dpi=125))
     return path
-
-
-def write_table(runs: Path, name: str) -> Path:
-    """The first of :func:`write_tables`: the table of results."""
-    return write_tables(runs, name)[0]
 
 
 def write_tables(runs: Path, name: str) -> list[Path]:
