@@ -233,7 +233,14 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
-    assert not list(out.glob("runs/*"))
+    assert not out.exists()
+
+
+def test_an_empty_folder_of_the_user_stays_when_a_study_is_refused(faceloss: Cli, tmp_path: Path) -> None:
+    done = faceloss("compare", "--data", tmp_path / "nowhere", *SMALL, "--out", tmp_path)
+    assert done.returncode == 2
+    assert tmp_path.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_study_in_the_folder_is_refused_and_not_touched(faceloss: Cli, finished: Path, toy_faces: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,8 +61,9 @@ def compare(
         _follow(out, progress, ranks)
         return out / "records.jsonl"
     study = outside.settle(study)
+    made = not out.exists()
     _claim(study, out)
-    with locked(out):
+    with locked(out), _nothing_if_refused(out, made):
         close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
@@ -222,6 +225,19 @@ def _claim(study: Study, out: Path) -> None:
         raise BadInput(f"{out} cannot be made ({error.strerror}); choose another --out.") from error
     if not os.access(out, os.W_OK):
         raise BadInput(f"{out} cannot be written to; choose another --out.")
+
+
+@contextmanager
+def _nothing_if_refused(out: Path, made: bool) -> Iterator[None]:
+    """Where the study is refused before anything was written, the folder ``made`` for it goes again."""
+    try:
+        yield
+    except BadInput:
+        if [entry.name for entry in out.iterdir()] == [".lock"]:
+            (out / ".lock").unlink()
+            if made:
+                out.rmdir()
+        raise
 
 
 def _planned(run: Run) -> dict[str, Any]:
