@@ -12,7 +12,8 @@ from faceloss.cli.options import faces_option
 @click.option("--figure", type=click.Path(path_type=Path), help="Also draw the main figure as a PNG there.")
 @click.option(
     "--format", "formats", multiple=True, type=click.Choice(["csv", "markdown", "latex"]),
-    help="Also write the results as RUNS/report.csv (every number), .md or .tex (the tables); may be repeated.",
+    help="Also write the results as RUNS/report.csv (every number), .md or .tex (the tables), and beside it "
+    "report-robustness, report-why and report-cost where the records have them; may be repeated.",
 )  # fmt: skip
 @faces_option
 @click.option(
