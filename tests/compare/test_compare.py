@@ -70,6 +70,14 @@ def test_what_may_explain_a_result_is_measured_of_every_loss(finished: Path) -> 
     assert '<section id="why">' in (finished / "report.html").read_text()
 
 
+def test_every_run_has_a_map_of_the_same_people(finished: Path) -> None:
+    maps = rows(finished, "map")
+    assert [row["label"] for row in maps] == [row["label"] for row in rows(finished, "run")]
+    assert len({(*row["identities"], *row["counts"]) for row in maps}) == 1  # type: ignore[misc]
+    assert len({tuple(row["x"]) for row in maps}) == 4  # type: ignore[arg-type]
+    assert '<section id="map">' in (finished / "report.html").read_text()
+
+
 def test_training_identities_are_not_tested(finished: Path) -> None:
     data = {row["role"]: row for row in rows(finished, "data")}
     assert data["train"]["identities"] + data["val"]["identities"] + data["test"]["identities"] == 16  # type: ignore[operator]

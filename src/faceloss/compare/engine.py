@@ -22,8 +22,8 @@ from faceloss.compare.memory import not_spread, refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
 from faceloss.compare.reward import usable
-from faceloss.compare.run import steps
-from faceloss.compare.study import Competitor, Run, Study, candidates, competitors, plan
+from faceloss.compare.run import policy_of, steps
+from faceloss.compare.study import Competitor, Run, Study, competitors, plan
 from faceloss.data.contract import unknown
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
@@ -151,7 +151,7 @@ def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks)
     if ranks.size == 1:
         return
     for kind in {row.batches for row in rows}:
-        smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))  # type: ignore[arg-type]
+        smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))
         if smallest < 2 * ranks.size:
             raise BadInput(
                 f"A batch of {smallest} images cannot be divided among {ranks.size} processes, at least two to each; "
@@ -181,7 +181,7 @@ def _grouped(bench: Bench) -> None:
 def _rewarded(rows: list[Competitor], bench: Bench) -> None:
     """See that there are faces to reward a search by."""
     for row in rows:
-        if candidates(Run("", row, 0, row.source)) > 1 and (why := usable(bench.val)):
+        if policy_of(Run("", row, 0, row.source)).width > 1 and (why := usable(bench.val)):
             raise BadInput(f"{row.label}: {why}.")
 
 

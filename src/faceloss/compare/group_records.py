@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from faceloss.evaluate import holm, paired_difference, summary, verdict
+from faceloss.compare.family import decide, over_seeds, seeds_of
+from faceloss.evaluate import paired_difference
 
 Record = dict[str, Any]
 Runs = Mapping[tuple[str, int], list[Record]]  # group records by (label, seed)
@@ -58,22 +59,17 @@ def group_rows(
     rows: list[Record] = []
     for cell in cells:
         for label in labels:
-            seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
-            if seeds:
-                rows.append(_summary(cell, label, losses[label], [found[label, s][cell] for s in seeds],
-                                     [vectors[label, s].get(cell.name) for s in seeds]))  # fmt: skip
+            if seeds := seeds_of(found, cell, label):
+                who = {"kind": "group summary", "label": label, "loss": losses[label], **cell._asdict()}
+                own = [found[label, seed][cell] for seed in seeds]
+                rows.append(who | over_seeds(own, [vectors[label, seed].get(cell.name) for seed in seeds]))
     rows += _to_the_others([cell for cell in every if cell.metric in OTHERS], labels, losses, found, vectors)
     for cell in cells:
         family: list[Record] = []
         for label in labels:
             if label == baseline:
                 continue
-            seeds = sorted(
-                seed
-                for name, seed in found
-                if name == label and (baseline, seed) in found
-                and cell in found[label, seed] and cell in found[baseline, seed]
-            )  # fmt: skip
+            seeds = seeds_of(found, cell, label, baseline)
             if not seeds:
                 continue
             row: Record = {"kind": "group difference", "label": label, "loss": losses[label], "baseline": baseline}
@@ -86,10 +82,7 @@ def group_rows(
                 row |= {"value": d.value, "low": d.low, "high": d.high, "p": d.p}
                 family.append(row)
             rows.append(row)
-        for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = adjusted
-            better = cell.metric in LARGER_IS_BETTER
-            row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=better)
+        decide(family, larger_is_better=cell.metric in LARGER_IS_BETTER)
     return rows
 
 
@@ -106,7 +99,7 @@ def _to_the_others(
         for test, metric in dict.fromkeys(cell[:2] for cell in cells):
             family: list[Record] = []
             for cell in cells:
-                seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
+                seeds = seeds_of(found, cell, label)
                 if cell[:2] != (test, metric) or not seeds:
                     continue
                 records = [found[label, seed][cell] for seed in seeds]
@@ -125,25 +118,5 @@ def _to_the_others(
                     row["status"] = "measured"
                     family.append(row)
                 rows.append(row)
-            for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-                row["p_holm"] = adjusted
-                better = row["metric"] in LARGER_IS_BETTER
-                row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=better)
+            decide(family, larger_is_better=metric in LARGER_IS_BETTER)
     return rows
-
-
-def _summary(
-    cell: GroupCell, label: str, loss: str, records: list[Record], influences: list[NDArray[np.float64] | None]
-) -> Record:
-    row: Record = {"kind": "group summary", "label": label, "loss": loss, **cell._asdict(), "seeds": len(records)}
-    row |= {"value": None, "low": None, "high": None, "spread": None, "pairs": records[0]["pairs"]}
-    able = all(record["value"] is not None for record in records) and all(psi is not None for psi in influences)
-    row["status"] = "measured" if able else "not measurable"
-    row["note"] = next((record["note"] for record in records if record["value"] is None), records[0]["note"])
-    if able:
-        total = summary(
-            [record["value"] for record in records], np.stack([psi for psi in influences if psi is not None])
-        )
-        spread = total.spread if len(records) > 1 else None
-        row |= {"value": total.mean, "low": total.low, "high": total.high, "spread": spread}
-    return row

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceloss.compare import why
+from faceloss.compare.embedding_map import map_record
 from faceloss.compare.failures import failures_record
 from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
@@ -187,6 +188,9 @@ def _keep_why(found: Verdicts, test: Test, rows: NDArray[np.float32], matrix: Ju
     records, influences = why.of_test(test, rows, threshold, far)
     found.curves.extend(records)
     found.influences.update(influences)
+    drawn = map_record(test.name, test.faces, rows)
+    if drawn is not None:
+        found.curves.append(drawn)
 
 
 def _keep_groups(found: Verdicts, test: Test, rows: NDArray[np.float32], names: NDArray[np.str_]) -> None:
