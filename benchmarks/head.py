@@ -3,8 +3,9 @@
     python benchmarks/head.py        (under a minute; needs the extra `bench`)
     python benchmarks/head.py autocast headmem pfc        (the other tables, each under a minute; `make bench` has all)
 
-Printed are medians of CPU seconds, peak extra memory, the share of the rate at which the same run does matrix products
-alone, and the error of the gradients against float64, so that speed is never compared between different results.
+Printed are medians of CPU seconds, peak extra memory, the share of the rate at which torch.mm does a step's matrix
+products alone in the same run (over 100 % where :mod:`faceloss.losses.products` has a faster way), and the error of
+the gradients against float64, so that speed is never compared between different results.
 "autocast" is the same ArcFace in plain operations under bfloat16 autocast. "insightface form" is Partial FC as its
 repository describes it: a copy of the sampled rows as a parameter, arccos and cos over the whole matrix.
 """
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 import faceloss.losses as ours
+from faceloss.losses.products import add_inner, inner
 from faceloss.losses.scores import Blocks, read_in
 from faceloss.train.rows import SGD
 
@@ -76,7 +78,7 @@ class Problem:
         return self.step(loss)
 
     def products(self, block: int = 512) -> Callable[[], None]:
-        """The three matrix products of a head, in blocks and nothing else: the floor."""
+        """The three matrix products of a head by torch.mm, in blocks and nothing else."""
         x, w = self.x.detach(), self.weight.detach()
         z, e, g = torch.empty(self.batch, block), torch.rand(self.batch, block), torch.empty(block, self.dim)
         a = torch.zeros_like(x)
@@ -86,6 +88,19 @@ class Problem:
                 torch.mm(x, w[low : low + block].T, out=z)
                 a.addmm_(e, w[low : low + block], beta=0)
                 torch.mm(e.T, x, out=g)
+
+        return take
+
+    def faster_products(self, block: int = 512) -> Callable[[], None]:
+        """The same by what faceloss has in place of torch.mm where the processor has AVX-512: the floor."""
+        x, w = self.x.detach(), self.weight.detach()
+        e, a = torch.rand(block, self.batch), torch.zeros_like(x)
+
+        def take() -> None:
+            for low in range(0, self.classes - block + 1, block):
+                inner(w[low : low + block], x)
+                add_inner(a, e.T, w[low : low + block].T)
+                inner(e, x.T)
 
         return take
 
@@ -114,23 +129,29 @@ def table(sizes: tuple[int, int, int], names: Sequence[str], rival: str) -> None
     """Print a line for each of the forms ``names``: time and memory as multiples of the ``rival``'s."""
     problem = Problem(*sizes)
     steps = {name: FORMS[name](problem) for name in names}
-    floor = {"products": problem.products()}
+    floor = {"products": problem.products(), "faster products": problem.faster_products()}
     if allocator() == "default":  # they do not depend on it
         exact = problem.exact()
         errors = {name: f"   gradient error {problem.error(step, exact):.0e}" for name, step in steps.items()}
-        floor["products"]()  # so that all were called once
+        for step in floor.values():  # so that all were called once
+            step()
         seconds = interleaved(steps | floor, ROUNDS, warm=0)
     else:
         errors = dict.fromkeys(steps, "")
         seconds = interleaved(steps | floor, ROUNDS)
     memory = {name: problem.memory(step) for name, step in steps.items()}
-    print(f"batch {problem.batch}, dim {problem.dim}, {problem.classes:,} classes")
+    print(f"batch {problem.batch}, dim {problem.dim}, {problem.classes:,} classes; {alone(seconds)}")
     for name in steps:
         print(
             f"  {name:20} {seconds[name]:6.3f} s  {seconds[rival] / seconds[name]:5.2f} x   {memory[name]:6.0f} MiB "
             f"{memory[rival] / memory[name]:5.1f} x   {seconds['products'] / seconds[name]:4.0%} of the products' rate"
             f"{errors[name]}"
         )
+
+
+def alone(seconds: dict[str, float]) -> str:
+    """What the three float32 products of a step take by themselves, by either library."""
+    return f"products alone {seconds['products']:.3f} s (torch.mm), {seconds['faster products']:.3f} s (faceloss)"
 
 
 FORMS: dict[str, Callable[[Problem], Callable[[], None]]] = {
@@ -250,10 +271,11 @@ def pfc() -> None:
         "insightface form": part.insightface(),
     }
     errors = {name: part.error(step) for name, step in steps.items()}
-    floor = Problem(256, 512, 10_000).products()
-    seconds = interleaved({**steps, "products": floor}, ROUNDS)
+    small = Problem(256, 512, 10_000)
+    floor = {"products": small.products(), "faster products": small.faster_products()}
+    seconds = interleaved(steps | floor, ROUNDS)
     memory = {name: peak_mib(step) for name, step in steps.items()}
-    print("batch 256, dim 512, 100,000 classes, of which 10,000 take part")
+    print(f"batch 256, dim 512, 100,000 classes, of which 10,000 take part; {alone(seconds)}")
     for name in steps:
         print(
             f"  {name:20} {seconds[name]:6.3f} s  {seconds['insightface form'] / seconds[name]:5.2f} x   "

@@ -1,6 +1,7 @@
 """Progress: a moving line on a terminal, plain lines elsewhere, silence for short work."""
 
 import io
+from contextlib import nullcontext
 
 import pytest
 
@@ -39,3 +40,21 @@ def test_short_work_is_silent() -> None:
     stream = io.StringIO()
     Progress(stream)("decoding images", 1, 4)
     assert stream.getvalue() == ""
+
+
+def continuing(ending: type[BaseException] | None) -> str:
+    """What a terminal shows last of work that ends in ``ending``."""
+    stream = Terminal()
+    progress = Progress(stream)
+    progress.every = 0.0
+    with pytest.raises(ending) if ending else nullcontext(), progress.continuable():
+        progress("faces", 1, 2)
+        if ending:
+            raise ending
+    return stream.getvalue().rpartition("\r")[2]
+
+
+def test_who_interrupts_is_told_that_the_work_can_be_continued() -> None:
+    assert continuing(KeyboardInterrupt) == "Stopped. The same command continues where it was.\n"
+    assert continuing(ValueError).endswith("faces")
+    assert continuing(None) == ""

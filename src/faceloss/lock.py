@@ -33,7 +33,9 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if os.fstat(descriptor).st_nlink:
+                    break
+                raise BlockingIOError  # its holder has just removed it: whoever comes next makes another
             except BlockingIOError:
                 if time.monotonic() >= until:
                     raise InUse(

@@ -4,7 +4,8 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 Callback = Callable[[str, int, int], None]
@@ -53,6 +54,16 @@ class Progress:
             self.width = len(line)
         else:
             print(f"{100 * done // max(total, 1):3d} %  {what}", file=self.stream, flush=True)
+
+    @contextmanager
+    def continuable(self) -> Iterator[None]:
+        """Around work that the same command continues: one who interrupts it is told so."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.say("Stopped. The same command continues where it was.")
+            raise
+        self.clear()
 
     def clear(self) -> None:
         """Take the moving line away."""

@@ -3,21 +3,23 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from faceloss import nets
 from faceloss.cli.compare import compare as verb
+from faceloss.compare import flops
 from faceloss.compare.engine import _grouped, compare
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import command
-from faceloss.compare.study import Study, competitors, plan
+from faceloss.compare.study import Competitor, Study, competitors, plan
 from faceloss.data.faces import Faces
 from faceloss.errors import BadInput
 from faceloss.report import write_report
 from faceloss.train.epochs import FaceEpochs
-from faceloss.train.settings import Recipe
+from faceloss.train.settings import Batches, Recipe
 
 STUDY = Study(data="builtin", losses=("cosface(m=0.2,s=30)", "triplet"), balance=True)
 
@@ -71,6 +73,19 @@ def test_as_many_images_equally_many_of_each_group(bench: Bench, kind: str) -> N
     assert sum(plain.values()) == sum(balanced.values())
     assert plain["asian"] < 0.6 * plain["african"]
     assert max(balanced.values()) - min(balanced.values()) <= 24
+
+
+@pytest.mark.parametrize("kind", get_args(Batches))
+def test_operations_are_counted_on_batches_as_they_are_trained(bench: Bench, kind: Batches) -> None:
+    """26 images are no whole number of identities with 4 each; in a shuffled batch triplet finds no pairs to count."""
+    recipe = Recipe(net_options={"width": 4}, dim=16, size=32, batch=26, images_per_identity=4)
+    (size,) = {len(batch) for batch in FaceEpochs(bench.train, recipe, 0, kind).batches(0)}
+    people = np.unique(bench.train.labels[FaceEpochs(bench.train, recipe, 0, kind).batches(0)[0]])
+    net = nets.build(recipe.net, dim=recipe.dim, input_size=recipe.size, **recipe.net_options)
+    found = flops.count(net, Competitor("triplet", "triplet", {}, kind), recipe, len(bench.train.identities))
+    pairs = flops.count(net, Competitor("triplet", "triplet", {}, "identity-balanced"), recipe, 100)
+    assert found.batch == size
+    assert (found.head_step == pairs.head_step) == (len(people) == size // 4)
 
 
 def test_what_cannot_be_balanced_is_refused_in_one_sentence(bench: Bench) -> None:

@@ -70,6 +70,14 @@ def test_what_may_explain_a_result_is_measured_of_every_loss(finished: Path) -> 
     assert '<section id="why">' in (finished / "report.html").read_text()
 
 
+def test_every_run_has_a_map_of_the_same_people(finished: Path) -> None:
+    maps = rows(finished, "map")
+    assert [row["label"] for row in maps] == [row["label"] for row in rows(finished, "run")]
+    assert len({(*row["identities"], *row["counts"]) for row in maps}) == 1  # type: ignore[misc]
+    assert len({tuple(row["x"]) for row in maps}) == 4  # type: ignore[arg-type]
+    assert '<section id="map">' in (finished / "report.html").read_text()
+
+
 def test_training_identities_are_not_tested(finished: Path) -> None:
     data = {row["role"]: row for row in rows(finished, "data")}
     assert data["train"]["identities"] + data["val"]["identities"] + data["test"]["identities"] == 16  # type: ignore[operator]
@@ -169,8 +177,14 @@ def test_tested_on_a_bin_file_and_a_pair_list(
         lines += [f"{p.name}\t{i + 1}\t{j + 1}" for p, i, _, j in same[30 * fold : 30 * fold + 30]]
         lines += [f"{p.name}\t{i + 1}\t{q.name}\t{j + 1}" for p, i, q, j in different[30 * fold : 30 * fold + 30]]
     (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
+    near = [(people[i], k, people[(i + 1 + k) % 10 + i // 10 * 10], 0) for i in range(20) for k in (1, 2, 3)]
+    for group, own in (("first", slice(0, 30)), ("last", slice(30, 60))):  # as RFW: no first line, pairs in any order
+        lists = [f"{p.name}\t{i + 1}\t{j + 1}" for p, i, _, j in same[own]]
+        lists += [f"{p.name}\t{i + 1}\t{q.name}\t{j + 1}" for p, i, q, j in near[own]]
+        (tmp_path / f"{group}_pairs.txt").write_text("\n".join(lists[k % 2 * 30 + k // 2] for k in range(60)) + "\n")
     out = tmp_path / "runs"
     tests = ["--test", tmp_path / "pairs.bin", "--test", tmp_path / "pairs.txt", "--images", other, "--test", other]
+    tests += ["--test", tmp_path / "{first,last}_pairs.txt"]
     done = faceloss("compare", "--data", toy_faces, "--losses", "softmax", *SMALL, *tests, "--out", out)
     assert done.returncode == 0, done.stderr
     cells = {
@@ -183,6 +197,16 @@ def test_tested_on_a_bin_file_and_a_pair_list(
     assert from_bin["value"] != 0.5
     assert (f"{place}/other", "cross-matrix", "eer") in cells
     assert next(row for row in rows(out, "data") if row["role"] == "train")["identities"] == 16 - 2
+    groups = {(r["metric"], r["group"]): r for r in rows(out, "group") if r["test"] == f"{place}/*_pairs.txt"}
+    assert {(r["group"], r["status"]) for (metric, _), r in groups.items() if metric == "accuracy"} == {
+        ("first", "measured"), ("last", "measured")
+    }  # fmt: skip
+    assert {r["status"] for (metric, _), r in groups.items() if metric in ("fmr", "fnmr")} == {"not measurable"}
+    assert "needs 300 impostor pairs, there are 60" in str(groups["fmr", "first"]["note"])
+    page = (out / "report.html").read_text()
+    section = page[page.index('<section id="groups"') :]
+    assert f"{place}/*_pairs.txt: one threshold for all" in section
+    assert f"--test '{tmp_path}/{{first,last}}_pairs.txt'" in str(rows(out, "study")[0]["command"])
 
 
 def test_an_identity_in_training_and_test_is_taken_from_training_and_counted(
@@ -225,7 +249,14 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
-    assert not list(out.glob("runs/*"))
+    assert not out.exists()
+
+
+def test_an_empty_folder_of_the_user_stays_when_a_study_is_refused(faceloss: Cli, tmp_path: Path) -> None:
+    done = faceloss("compare", "--data", tmp_path / "nowhere", *SMALL, "--out", tmp_path)
+    assert done.returncode == 2
+    assert tmp_path.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_study_in_the_folder_is_refused_and_not_touched(faceloss: Cli, finished: Path, toy_faces: Path) -> None:

@@ -121,11 +121,31 @@ def test_a_loss_that_raises_has_no_count(monkeypatch: pytest.MonkeyPatch) -> Non
     assert flops.count(Grouped(), Competitor("mine", "mine", {}, "shuffled"), RECIPE, 50).head_step is None
 
 
+def test_a_row_is_counted_once_and_another_anew() -> None:
+    study, cosface = Study(data="faces", losses=("cosface",), recipe=RECIPE), row("cosface")
+    with mock.patch.object(flops, "count", wraps=flops.count) as counted:
+        first = flops.count_once(Grouped(), cosface, study, 50)
+        assert flops.count_once(Grouped(), row("cosface"), study, 50) == first
+        assert counted.call_count == 1
+        other_file = study.model_copy(update={"loss_files": {"cosface": "another source"}})
+        other_recipe = study.model_copy(update={"recipe": RECIPE.model_copy(update={"batch": 16})})
+        others = [(row("triplet"), study, 50), (cosface, other_file, 50), (cosface, other_recipe, 50)]
+        others += [(cosface._replace(batches="identity-balanced"), study, 50), (cosface, study, 51)]
+        found = [flops.count_once(Grouped(), *each) for each in others]
+        assert counted.call_count == 1 + len(others)
+    assert first == flops.count(Grouped(), cosface, RECIPE, 50)
+    assert found[0] != first == found[1] != found[2]
+
+
 def test_a_run_tells_its_images_operations_and_seconds(painter: Any, tmp_path: Path) -> None:
     recipe = Recipe(net_options={"width": 4}, dim=8, size=16, epochs=3, batch=16, device="cpu", precision="fp32")
     study = Study(data=str(painter(tmp_path / "faces", 10, 6)), losses=("softmax",), recipe=recipe)
     bench = prepare(study)
-    execute(Run("id", row("softmax"), 0), study, bench, tmp_path / "run", stop=lambda: False)
+    with mock.patch.object(flops, "count", wraps=flops.count) as counted:
+        execute(Run("id", row("softmax"), 0), study, bench, tmp_path / "run", stop=lambda: False)
+        execute(Run("other", row("softmax"), 1), study, bench, tmp_path / "other", stop=lambda: False)
+    assert counted.call_count == 1
+    other = json.loads((tmp_path / "other" / "result.json").read_text())[0]
     records = json.loads((tmp_path / "run" / "result.json").read_text())
     epochs = [record for record in records if record["kind"] == "epoch"]
     assert [entry["images_seen"] for entry in epochs] == [entry["epoch"] * epochs[0]["images_seen"] for entry in epochs]
@@ -133,6 +153,7 @@ def test_a_run_tells_its_images_operations_and_seconds(painter: Any, tmp_path: P
     assert whole["images_seen"] == epochs[-1]["images_seen"]
     assert 0 < whole["flops_per_image"] < whole["flops_net_step"]
     assert whole["flops_head_step"] > 0
+    assert all(other[name] == whole[name] for name in whole if name.startswith("flops"))
     cost = json.loads((tmp_path / "run" / "cost.json").read_text())
     assert len(cost["epoch_seconds"]) == 3
     assert cost["epoch_seconds"] == sorted(cost["epoch_seconds"])

@@ -57,7 +57,7 @@ def write(out: Path, study: Study, bench: Bench) -> Path:
 def test_built_in_faces_are_judged_by_group_openly_and_by_their_hardest_pairs(builtin: Bench) -> None:
     found = judge(embedder(builtin), builtin)
     kinds = {row["kind"] for row in found.results + found.curves}
-    assert kinds == {"result", "group", "curve", "open set", "failures", "collapse", "norm"}
+    assert kinds == {"result", "group", "curve", "open set", "failures", "collapse", "norm", "map"}
     rates = [row for row in found.results if row["kind"] == "group" and row["metric"] in ("fmr", "fnmr")]
     assert {row["group"] for row in rates} == {"african", "asian", "caucasian"}
     assert {row["status"] for row in rates} == {"measured"}

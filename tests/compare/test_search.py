@@ -78,7 +78,7 @@ def searched(
 def test_the_best_of_the_last_rung_goes_on(searched: tuple[Run, Path]) -> None:
     run, folder = searched
     log = read(folder)["epochs"]
-    policy = policy_of(run, STUDY)
+    policy = policy_of(run)
     assert [entry["epoch"] for entry in log] == [1, 2, 3]
     for entry in log:
         candidates = entry["candidates"]

@@ -34,6 +34,17 @@ def picture_fixture() -> Callable[..., Image.Image]:
 
 
 @pytest.fixture
+def png() -> Callable[..., bytes]:
+    def encoded(number: int, comment: bytes = b"") -> bytes:
+        """A picture as PNG; ``comment`` goes behind its end, where decoders do not look."""
+        file = io.BytesIO()
+        picture(number).save(file, "PNG")
+        return file.getvalue() + comment
+
+    return encoded
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """``folder(ann=3, bob=2)`` writes generated pictures, one sub-folder per identity."""
 

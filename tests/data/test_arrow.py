@@ -1,7 +1,6 @@
 """Hugging Face datasets on disk, laid out here as ``save_to_disk`` does; needs the extra `arrow`."""
 
 import importlib.util
-import io
 import json
 import sys
 
@@ -15,16 +14,6 @@ from faceloss.errors import BadInput
 LABELS = [2, 0, 1, 0, 1]  # no two rows of a batch, nor the firsts of two batches, alike
 NAMES = ["Zoe", "Ann", "Max"]
 FEATURES = {"image": {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
-
-
-@pytest.fixture
-def png(picture):
-    def encoded(number):
-        file = io.BytesIO()
-        picture(number).save(file, "PNG")
-        return file.getvalue()
-
-    return encoded
 
 
 @pytest.fixture

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from faceloss.data import cache
+from faceloss.data.duplicates import prints, prints_of
 from faceloss.data.faces import exact_duplicates
 from faceloss.data.load import load_faces
+from faceloss.data.overlap import remove_overlap
+from faceloss.data.splits import split_identities
 from faceloss.errors import CouldNotFinish
 
 
@@ -39,27 +42,67 @@ def test_a_hit_skips_decoding(folder, decoded, cache_aside):
     assert not second.pixels.flags.writeable
 
 
-def test_picture_hashes_are_computed_once_and_kept(folder, monkeypatch, cache_aside):
+@pytest.fixture
+def hashed(monkeypatch):
+    """A list that grows by the number of pictures that are hashed."""
     calls = []
-    right = cache.prints
-    monkeypatch.setattr(cache, "prints", lambda pixels: calls.append(len(pixels)) or right(pixels))
+    for name in ("prints", "prints_in_blocks"):  # while images are decoded, and later
+        right = getattr(cache, name)
+        count = lambda some, *rest, right=right: calls.append(len(some)) or right(some, *rest)  # noqa: E731
+        monkeypatch.setattr(cache, name, count)
+    return calls
+
+
+def test_picture_hashes_are_computed_when_asked_for_and_kept(folder, hashed, monkeypatch, cache_aside):
     root = folder(ann=3, bob=2)
     first = load_faces(root, size=16)
-    assert sum(calls) == 5
-    np.testing.assert_array_equal(first.prints, right(first.pixels[:]))
-    assert len(set(first.prints.tolist())) == 5
-    np.testing.assert_array_equal(load_faces(root, size=16).prints, first.prints)
-    assert sum(calls) == 5
+    some, rest = first.take([4, 0]), first.take([1, 2, 3])
+    assert hashed == []
+    assert not list(cache_aside.glob("*/prints-*"))
+    seen = []
+    right = prints(first.pixels[:])
+    np.testing.assert_array_equal(prints_of(some, lambda *state: seen.append(state)), right[[4, 0]])
+    assert seen == [("hashing pictures", 5, 5)]
+    np.testing.assert_array_equal(prints_of(rest), right[[1, 2, 3]])
+    np.testing.assert_array_equal(prints_of(rest.take([2, 0])), right[[3, 1]])
+    np.testing.assert_array_equal(prints_of(first), right)
+    assert len(set(right.tolist())) == 5
+    np.testing.assert_array_equal(prints_of(load_faces(root, size=16)), right)
+    assert hashed == [5]  # once, for all of them
     (kept,) = cache_aside.glob("*/prints-1.u64")
     for damage in (kept.unlink, lambda: kept.write_bytes(b"12345678")):  # as of an older version, or cut
         damage()
-        calls.clear()
-        np.testing.assert_array_equal(load_faces(root, size=16).prints, first.prints)
-        load_faces(root, size=16)
-        assert sum(calls) == 5
+        hashed.clear()
+        np.testing.assert_array_equal(prints_of(load_faces(root, size=16)), right)
+        prints_of(load_faces(root, size=16))
+        assert hashed == [5]
     kept.unlink()
     monkeypatch.setattr(cache, "write_atomically", lambda *_: (_ for _ in ()).throw(CouldNotFinish("full")))
-    np.testing.assert_array_equal(load_faces(root, size=16).prints, first.prints)
+    np.testing.assert_array_equal(prints_of(load_faces(root, size=16)), right)
+
+
+def test_a_cache_folder_that_was_written_with_hashes_is_used(folder, decoded, hashed, cache_aside):
+    """Versions before wrote them with the pixels."""
+    root = folder(ann=3, bob=2)
+    first = load_faces(root, size=16)
+    (cache_aside / first.digest / "prints-1.u64").write_bytes(np.arange(5, dtype=np.uint64).tobytes())
+    found = load_faces(root, size=16)
+    assert prints_of(found).tolist() == [0, 1, 2, 3, 4]  # those of the file
+    assert prints_of(found.take([3, 1])).tolist() == [3, 1]
+    assert (len(decoded), hashed) == (5, [])
+
+
+def test_only_sets_that_are_compared_are_hashed(folder, hashed):
+    """What a training without tests does, and one with."""
+    root, other = folder(**{f"p{i}": 2 for i in range(10)}), folder("other", first=50, guest=4)
+    faces = load_faces(root, size=16)
+    assert len(split_identities(faces, seed=0, val=0, test=0).train) == 20
+    assert hashed == []
+    parts = split_identities(faces, seed=0, val=0.2, test=0)
+    assert hashed == [20]
+    for part in (parts.val, parts.train):
+        remove_overlap(part, load_faces(other, size=16))
+    assert hashed == [20, 4]
 
 
 def test_the_key_follows_content_names_size_and_preprocessing(folder, decoded, picture, monkeypatch):

@@ -1,7 +1,6 @@
 """LMDB databases, written here as the field lays them out; needs the extra `lmdb`."""
 
 import importlib.util
-import io
 import os
 import sys
 
@@ -30,16 +29,6 @@ def write(tmp_path):
         return tmp_path / name
 
     return written
-
-
-@pytest.fixture
-def png(picture):
-    def encoded(number):
-        file = io.BytesIO()
-        picture(number).save(file, "PNG")
-        return file.getvalue()
-
-    return encoded
 
 
 def check(faces, picture, numbers):

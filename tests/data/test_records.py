@@ -1,6 +1,5 @@
 """Record files, written here by an encoder of their own: plainly, from the description of the format."""
 
-import io
 import struct
 from pathlib import Path
 
@@ -44,17 +43,6 @@ def write(folder, records, order=None, name="train"):
     (folder / f"{name}.rec").write_bytes(data)
     (folder / f"{name}.idx").write_text("".join(f"{key}\t{offset}\n" for key, offset in sorted(index.items())))
     return folder / f"{name}.rec"
-
-
-@pytest.fixture
-def png(picture):
-    def encoded(number, comment=b""):
-        """A picture as PNG; ``comment`` goes behind its end, where decoders do not look."""
-        file = io.BytesIO()
-        picture(number).save(file, "PNG")
-        return file.getvalue() + comment
-
-    return encoded
 
 
 LABELS = [10, 10, 2, 0, 2, 10]  # not in order, and 10 sorts before 2 as text

@@ -13,16 +13,6 @@ from faceloss.data.sources import open_source
 from faceloss.errors import BadInput, CouldNotFinish
 
 
-@pytest.fixture
-def png(picture):
-    def encoded(number):
-        file = io.BytesIO()
-        picture(number).save(file, "PNG")
-        return file.getvalue()
-
-    return encoded
-
-
 def pack(path, *members):
     """An archive of (name, bytes), in that order."""
     with tarfile.open(path, "w") as archive:

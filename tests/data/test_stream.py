@@ -10,6 +10,7 @@ import pytest
 
 from faceloss.data import cache, encoded
 from faceloss.data.batches import shuffled_batches, windowed_batches
+from faceloss.data.duplicates import prints_of
 from faceloss.data.encoded import shards_of
 from faceloss.data.export import export_shards
 from faceloss.data.load import load_faces
@@ -34,7 +35,9 @@ def test_they_are_the_faces_of_the_cache(shards, cache_aside):
     for name in ("name", "identities", "files", "splits", "groups", "hashes", "refused", "digest"):
         assert getattr(streamed, name) == getattr(kept, name)
     assert (streamed.labels == kept.labels).all()
-    assert (streamed.prints == kept.prints).all()
+    assert (cache_aside / f"{kept.digest}-stream" / "prints-1.u64").is_file()  # hashed while it is decoded
+    assert not (cache_aside / kept.digest / "prints-1.u64").exists()
+    assert (prints_of(streamed) == prints_of(kept)).all()
     assert streamed.pixels.shape == kept.pixels.shape == (33, 24, 24, 3)
     for index in (4, -1, slice(3, 20, 4), [7, 7, 0], np.arange(33) % 3 == 1, slice(None)):
         assert (streamed.pixels[index] == kept.pixels[index]).all()

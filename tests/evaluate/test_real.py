@@ -13,12 +13,18 @@ from faceloss.evaluate.cells import codes, unit
 EMBEDDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "embeddings" / "lfw.npz"
 
 
-@pytest.mark.real
-def test_lfw_crossed():
+@pytest.fixture(scope="module")
+def lfw() -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings and identities of all of LFW."""
     if not EMBEDDINGS.exists():
-        pytest.skip("The LFW embeddings are not on this machine, so the matrix of 87.5 million pairs was not judged.")
+        pytest.skip("The LFW embeddings are not on this machine, so its 87.5 million pairs were not judged.")
     with np.load(EMBEDDINGS, allow_pickle=False) as file:
-        embeddings, identities = file["embeddings"], file["identities"]
+        return file["embeddings"], file["identities"]
+
+
+@pytest.mark.real
+def test_lfw_crossed(lfw):
+    embeddings, identities = lfw
     tracemalloc.start()
     started = time.process_time()
     judged = judge_matrix(embeddings, identities)
@@ -34,12 +40,9 @@ def test_lfw_crossed():
 
 
 @pytest.mark.real
-def test_lfw_by_the_screen():
+def test_lfw_by_the_screen(lfw):
     """The screen and the whole matrix agree to the last pair on embeddings of real faces."""
-    if not EMBEDDINGS.exists():
-        pytest.skip("The LFW embeddings are not on this machine, so the screen was not compared on real faces.")
-    with np.load(EMBEDDINGS, allow_pickle=False) as file:
-        embeddings, identities = file["embeddings"], file["identities"]
+    embeddings, identities = lfw
     whole = {(row.metric, row.at): row for row in judge_matrix(embeddings, identities).rows}
     found = judge_matrix(embeddings, identities, fars=[1e-4, 1e-5, 1e-6]).rows
     measured = [row for row in found if row.value is not None]

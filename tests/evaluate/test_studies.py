@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from faceloss.compare import records
+from faceloss.compare import family, records
 from faceloss.compare.records import Cell
 from faceloss.evaluate import cells, holm, judge_matrix, judge_open_set, paired_difference, statistics, wilson
 from faceloss.evaluate.statistics import Interval
@@ -133,7 +133,7 @@ def test_thirty_equal_losses_have_no_winner():
 
 
 def test_without_holm_there_would_be_one(monkeypatch):
-    monkeypatch.setattr(records, "holm", list)
+    monkeypatch.setattr(family, "holm", list)
     assert winners(20) > 0.4
 
 

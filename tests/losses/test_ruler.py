@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses import ruler
 from faceloss.losses.core import Number
 from faceloss.losses.heads import ClassHead
 from faceloss.losses.ruler import (
@@ -20,6 +21,7 @@ from faceloss.losses.ruler import (
     log_odds,
     measure,
     measure_named,
+    over_classes,
 )
 from faceloss.losses.sums import SumLoss, Term
 from faceloss.losses.theory import a_from_margin, modulating_factor
@@ -200,6 +202,17 @@ def test_a_sum_weighs_its_head():
     alone, twice = measure(head, SOME).classes, measure(doubled, SOME).classes
     close(twice.loss, 2 * numbers(alone.loss))
     close(twice.weight, 2 * numbers(alone.weight))
+
+
+def test_of_classes_alone_nothing_over_pairs_is_measured(monkeypatch):
+    summed = losses.build("marginal", dim=3, classes=CLASSES)
+    whole = measure(summed, SOME)
+    assert max(whole.pairs.genuine) > 0
+    monkeypatch.setattr(ruler, "_pair_curve", lambda *_: pytest.fail("pairs were measured"))
+    assert over_classes(summed, SOME) == whole.classes
+    assert over_classes(losses.build("triplet", dim=3, classes=9), SOME) is None
+    with pytest.raises(ValueError, match="inside 0"):
+        over_classes(summed, [180.0])
 
 
 def test_a_loss_of_whole_batches_says_so():

@@ -6,10 +6,17 @@ import pytest
 import torch
 
 from faceloss import losses
+from faceloss.losses import products
 from faceloss.losses.class_vectors import ClassVectors
 from faceloss.losses.operations import normalize
 from faceloss.losses.scores import Blocks, Scores, own_rows, read_in
 from faceloss.losses.stream import log_sum_exp
+
+
+@pytest.fixture(autouse=True, params=[products.LEAST, 1], ids=["small", "large"])
+def products_count_as(request, monkeypatch):
+    """Float32 products of these few numbers, once as those of small matrices are done, once as those of large ones."""
+    monkeypatch.setattr(products, "LEAST", request.param)
 
 
 def numbers(batch=7, classes=11, dim=5, scale=1.0, dtype=torch.float64, seed=0):
@@ -87,6 +94,19 @@ def test_the_gradient_takes_the_memory_of_what_was_kept_and_none_of_what_is_stil
         torch.testing.assert_close(one, want, rtol=1e-5, atol=1e-6)
         assert one.equal(now)  # the second pass left it alone
         torch.testing.assert_close(two, want, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_float32_is_exact_at_the_dimensions_and_the_scale_of_the_field(keep):
+    features, rows, _, column = numbers(256, 1500, 512)
+    features = 64 * normalize(normalize(features) + normalize(rows)[column])
+    loss = lambda x, w: log_sum_exp(x, w, column, unit=True, bias=None, block=512, keep=keep)  # noqa: E731
+    exact, wanted = gradients(loss, features, rows)
+    value, got = gradients(loss, features.float(), rows.float())
+    torch.testing.assert_close(value.double(), exact, rtol=1e-6, atol=0)
+    for gradient, want in zip(got, wanted, strict=True):
+        assert want.abs().max() > 0
+        assert float((gradient - want).norm() / want.norm()) < 1e-5
 
 
 def test_the_largest_and_the_own_logit_are_those_of_the_matrix():

@@ -112,7 +112,7 @@ def page(tmp_path_factory, make_searched, save, more) -> Path:
     """Thirty losses, two of them searched for, with everything that a test can tell."""
     study = make_searched(SEARCHED, labels=tuple(LOSSES), seeds=(0, 1, 2, 3, 4), epochs=20, why=True)
     failures = more.failures(study)
-    rows = [*study.records(), *more.groups(study), *more.open_sets(study), *failures]
+    rows = [*study.records(), *more.groups(study), *more.open_sets(study), *more.maps(study), *failures]
     folder = save(tmp_path_factory.mktemp("thirty"), rows, study.costs())
     pictures = more.pictures(failures, True)
     (folder / "pictures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pictures))
@@ -122,10 +122,10 @@ def page(tmp_path_factory, make_searched, save, more) -> Path:
 def test_thirty_losses_on_five_seeds_are_under_two_megabytes(page):
     text = page.read_text(encoding="utf-8")
     assert text.count('<th scope="row">') > 30
-    for section in ("identification", "groups", "failures"):
+    for section in ("identification", "map", "groups", "failures"):
         assert f'<section id="{section}">' in text
     assert text.count("data:image/jpeg;base64,") == 2 * 24
-    order = [text.index(f'<section id="{name}"') for name in ("figures", "search", "why", "results", "failures")]
+    order = [text.index(f'<section id="{name}"') for name in ("figures", "search", "map", "why", "results", "failures")]
     assert order == sorted(order)
     assert '<a href="#why">Why</a>' in text
     assert 400_000 < page.stat().st_size < 2_000_000

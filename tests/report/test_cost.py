@@ -1,11 +1,13 @@
 """The section on cost: every number from the records, what was not reached said, searches paying for all."""
 
+import csv
 import json
 import re
+from io import StringIO
 
 import pytest
 
-from faceloss.report import cost_section, write_report
+from faceloss.report import cost_section, write_report, write_tables
 from faceloss.report.records import read_records
 from faceloss.report.words import operations
 
@@ -101,3 +103,54 @@ def test_latency_beside_the_records(whole, save, make_study, tmp_path):
     page = write_report(folder).read_text()
     for text in ("4.32 ms", "6.00 ms", "12.3 ms", "123 ms", "1 probe against 100,000", "Linux, 1 thread"):
         assert text in page
+
+
+def table(folder, name):
+    (path,) = [path for path in write_tables(folder, name) if path.stem == "report-cost"]
+    return path.read_text(encoding="utf-8")
+
+
+def test_csv_has_a_line_for_each_run(whole):
+    lines = list(csv.DictReader(StringIO(table(whole, "csv"))))
+    known = {(line["label"], int(line["seed"])): line for line in lines}
+    costs = [json.loads(line) for line in (whole / "costs.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (whole / "records.jsonl").read_text().splitlines()]
+    assert len(known) == len(lines) == len(costs) == 21
+    for cost in costs:
+        line = known[cost["label"], cost["seed"]]
+        for name in ("seconds", "cpu_seconds", "images_per_second", "peak_memory_mib"):
+            assert line[name] == repr(cost[name])
+        assert line["seconds_to_target"] == repr(cost.get("seconds_to_target", "")).strip("'")
+    for record in records:
+        line = known.get((record.get("label"), record.get("seed")))
+        if record["kind"] == "run":
+            assert (line["status"], line["images_seen"]) == (record["status"], str(record["images_seen"]))
+        if record["kind"] == "target":
+            assert (line["target"], line["target_status"]) == (repr(record["target"]), record["status"])
+            assert line["target_images"] == str(record["images"] or "")
+    assert known["magface", 2]["status"] == "diverged"
+
+
+def test_a_search_pays_for_all_candidates_in_the_tables_too(searched):
+    line = next(line for line in csv.DictReader(StringIO(table(searched, "csv"))) if line["label"] == ROWS[0])
+    assert (line["images_seen"], line["images_tried"]) == ("86400", "345600")
+    assert float(line["search_seconds"]) == 3.5 * float(line["seconds"])
+    header, _, *body = table(searched, "markdown").splitlines()
+    names = header.strip("| ").split(" | ")
+    found = {b[0]: dict(zip(names, b, strict=True)) for b in (row.strip("| ").split(" | ") for row in body)}
+    row = found["search\\_softmax"]
+    assert (row["Images"], row["Images of all candidates"]) == ("86,400", "345,600")
+    assert found["softmax"]["Images of all candidates"] == "–"
+    page = cells(str(cost_section._table(read_records(searched))), ROWS[0])
+    assert row["Operations of a run"] == page[3].split(" / ")[0]
+    assert [row["CPU time"], row["Images/s"], row["Peak memory"]] == page[4:7]
+
+
+def test_what_was_not_reached_is_said_and_unknown_columns_are_left_out(whole, make_study, save, tmp_path):
+    rows = [row.strip("| ").split(" | ") for row in table(whole, "markdown").splitlines()]
+    assert "Images of all candidates" not in rows[0]
+    triplet = dict(zip(rows[0], next(row for row in rows if row[0] == "triplet"), strict=True))
+    assert (triplet["Seeds at the target"], triplet["Images to it"]) == ("0 of 3", "not reached")
+    few = [r for r in make_study(labels=["softmax"], seeds=(0,), epochs=1).records() if r["kind"] != "target"]
+    few = [{k: v for k, v in r.items() if not k.startswith("flops")} for r in few]
+    assert [path.name for path in write_tables(save(tmp_path, few), "latex")] == ["report.tex"]

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from faceloss.cli.report import report
 from faceloss.errors import BadInput
-from faceloss.report import answer, write_table
+from faceloss.report import answer, write_tables
 from faceloss.report.export import grid
 from faceloss.report.records import read_records
 
@@ -22,7 +22,7 @@ def lines(path) -> list[str]:
 
 
 def test_csv_has_every_summary_unrounded(whole):
-    rows = list(csv.DictReader(StringIO(write_table(whole, "csv").read_text(encoding="utf-8"))))
+    rows = list(csv.DictReader(StringIO(write_tables(whole, "csv")[0].read_text(encoding="utf-8"))))
     records = [json.loads(line) for line in (whole / "records.jsonl").read_text().splitlines()]
     summaries = [r for r in records if r["kind"] == "summary"]
     assert len(rows) == len(summaries) > 50
@@ -55,7 +55,7 @@ def test_csv_on_two_seeds_calls_nothing_better(tmp_path, save, make_study):
     for r in rows:
         if r["kind"] == "difference":
             r["verdict"] = "better"
-    table = list(csv.DictReader(StringIO(write_table(save(tmp_path, rows), "csv").read_text())))
+    table = list(csv.DictReader(StringIO(write_tables(save(tmp_path, rows), "csv")[0].read_text())))
     assert {row["verdict"] for row in table if row["label"] == "cosface"} == {"no difference found"}
 
 
@@ -84,7 +84,7 @@ def test_a_search_says_what_it_paid(tmp_path, save, make_searched):
     header, *body = grid(read_records(save(tmp_path, study.records())))
     paid = {row[0]: row[header.index("Images paid")] for row in body}
     assert paid == {"search_softmax": "4.00 ×", "softmax": "1.00 ×", "cosface": "1.00 ×"}
-    rows = list(csv.DictReader(StringIO(write_table(tmp_path, "csv").read_text())))
+    rows = list(csv.DictReader(StringIO(write_tables(tmp_path, "csv")[0].read_text())))
     assert {r["label"]: (float(r["images_seen"]), float(r["images_tried"])) for r in rows}["search_softmax"] == (
         86_400,
         345_600,
@@ -101,7 +101,7 @@ def nasty(tmp_path, save, make_study):
 
 
 def test_markdown_cells_hold_any_name(nasty):
-    found = lines(write_table(nasty, "markdown"))
+    found = lines(write_tables(nasty, "markdown")[0])
     assert len(found) == 4
     bars = [len(re.findall(r"(?<!\\)\|", line)) for line in found]
     assert len(set(bars)) == 1
@@ -113,7 +113,7 @@ def test_markdown_cells_hold_any_name(nasty):
 
 
 def test_latex_rows_hold_any_name(nasty):
-    found = lines(write_table(nasty, "latex"))
+    found = lines(write_tables(nasty, "latex")[0])
     assert found[0].startswith(r"\begin{tabular}{llllrr")
     assert found[1::2][:2] == [r"\toprule", r"\midrule"]
     rows = [line for line in found if line.endswith(r"\\")]
@@ -129,16 +129,17 @@ def test_latex_rows_hold_any_name(nasty):
 
 def test_the_same_records_give_the_same_bytes(whole):
     for name in ("csv", "markdown", "latex"):
-        assert write_table(whole, name).read_bytes() == write_table(whole, name).read_bytes()
+        assert write_tables(whole, name)[0].read_bytes() == write_tables(whole, name)[0].read_bytes()
 
 
 def test_the_verb_writes_what_was_asked_for(tmp_path, save, make_study):
     folder = save(tmp_path, make_study(labels=["softmax"], seeds=(0,), epochs=1).records())
     done = CliRunner().invoke(report, [str(folder), "--format", "latex", "--format", "csv"], catch_exceptions=False)
     assert done.exit_code == 0
-    assert [line.rsplit("/", 1)[1] for line in done.output.split()] == ["report.html", "report.tex", "report.csv"]
+    names = ["report.html", "report.tex", "report-cost.tex", "report.csv", "report-cost.csv"]
+    assert [line.rsplit("/", 1)[1] for line in done.output.split()] == names
     assert not (folder / "report.md").exists()
     bad = CliRunner().invoke(report, [str(folder), "--format", "word"])
     assert bad.exit_code == 2
     with pytest.raises(BadInput, match=r"There is no format named 'word'. Known: csv, markdown, latex\."):
-        write_table(folder, "word")
+        write_tables(folder, "word")

@@ -53,3 +53,16 @@ def test_markup_escapes_text_and_attributes():
     assert tag("td", "a < b", class_='"x"') == '<td class="&quot;x&quot;">a &lt; b</td>'
     assert tag("p", ["a", Safe("<i>b</i>"), None]) == "<p>a<i>b</i></p>"
     assert tag("meta", name="x") == '<meta name="x">'
+
+
+def test_of_small_multiples_the_places_left_over_are_empty():
+    from matplotlib.figure import Figure
+
+    from faceloss.report.svg import small_multiples
+
+    grid = small_multiples(Figure(), 5, 3, sharey=True)
+    assert grid.shape == (2, 3)
+    assert [axes.axison for axes in grid.flat] == [True] * 5 + [False]
+    grid[0, 0].set(xlim=(3, 7), ylim=(3, 7))
+    assert grid[1, 1].get_ylim() == (3, 7) != grid[1, 1].get_xlim()
+    assert small_multiples(Figure(), 1, 1).shape == (1, 1)

@@ -13,7 +13,7 @@ import pytest
 from faceloss.compare.group_records import group_cell, group_rows
 from faceloss.evaluate import judge_groups
 from faceloss.evaluate.rows import group_record
-from faceloss.report import write_report, write_table
+from faceloss.report import write_report, write_tables
 from faceloss.report.groups import places, ratio, worst
 from faceloss.report.records import read_records
 
@@ -126,11 +126,11 @@ def test_what_the_pairs_cannot_carry_is_grey_and_never_a_number(tmp_path: Path) 
     assert f'<td class="n absent">not measurable<small>{cell.pairs:.0f} pairs</small></td>' in text
     assert ratio(place, "softmax", "fmr") == "not measurable"
     assert "FMR against that of softmax: not measurable: fair." in text
-    lines = list(csv.DictReader(io.StringIO(write_table(folder, "csv").read_text())))
+    lines = list(csv.DictReader(io.StringIO(write_tables(folder, "csv")[0].read_text())))
     for line in lines:
         if (line["metric"], line["group"], line["other_group"]) in (("fmr", "west", ""), ("fmr gap", "", "")):
             assert (line["status"], line["value"], line["low"]) == ("not measurable", "", "")
-    table = write_table(folder, "markdown").read_text()
+    table = write_tables(folder, "markdown")[0].read_text()
     header, _, *body = [line.split(" | ") for line in table[table.index("| Loss | FNMR") :].splitlines()]
     place_of = {name.strip("| "): i for i, name in enumerate(header)}
     assert {line[place_of["FMR of west"]] for line in body} == {"not measurable"}
@@ -141,7 +141,7 @@ def test_what_the_pairs_cannot_carry_is_grey_and_never_a_number(tmp_path: Path) 
 def test_every_rate_is_exported_and_the_same_records_give_the_same_bytes(planted: Path) -> None:
     lines = [
         line
-        for line in csv.DictReader(io.StringIO(write_table(planted, "csv").read_text()))
+        for line in csv.DictReader(io.StringIO(write_tables(planted, "csv")[0].read_text()))
         if line["protocol"] == "groups"
     ]
     summaries = [
@@ -160,12 +160,12 @@ def test_every_rate_is_exported_and_the_same_records_give_the_same_bytes(planted
     assert float(west["difference"]) < 0
     own = next(x for x in lines if (x["label"], x["metric"], x["group"]) == ("softmax", "fnmr to the others", "west"))
     assert (own["baseline"], own["verdict"]) == ("", "worse")
-    tex = write_table(planted, "latex").read_text()
+    tex = write_tables(planted, "latex")[0].read_text()
     assert tex.count(r"\begin{tabular}") == 2
     assert r"\paragraph{Groups, faces}" in tex
-    before = {name: write_table(planted, name).read_bytes() for name in ("csv", "markdown", "latex")}
+    before = {name: write_tables(planted, name)[0].read_bytes() for name in ("csv", "markdown", "latex")}
     page = write_report(planted).read_bytes()
-    assert {name: write_table(planted, name).read_bytes() for name in before} == before
+    assert {name: write_tables(planted, name)[0].read_bytes() for name in before} == before
     assert write_report(planted).read_bytes() == page
 
 

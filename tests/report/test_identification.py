@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from faceloss.report import answer, identification, tables, write_table
+from faceloss.report import answer, identification, tables, write_tables
 from faceloss.report.markup import text
 from faceloss.report.records import read_records
 
@@ -35,7 +35,7 @@ def test_each_gallery_has_its_own_rate_and_threshold(folder):
 def test_what_the_probes_cannot_carry_is_not_measurable(folder):
     shown = section(folder)
     assert shown.count('<td class="n absent">not measurable</td>') == 7 * 2
-    lines = list(csv.DictReader(io.StringIO(write_table(folder, "csv").read_text())))
+    lines = list(csv.DictReader(io.StringIO(write_tables(folder, "csv")[0].read_text())))
     hard = [x for x in lines if (x["metric"], x["at"]) == ("tpir", "0.01")]
     assert len(hard) == 14
     assert {(x["status"], x["value"], x["low"], x["high"]) for x in hard} == {("not measurable", "", "", "")}
@@ -48,7 +48,7 @@ def test_what_is_extrapolated_says_so_and_is_in_no_table(folder):
     assert shown.count(">computed, not measured</text>") == 1
     assert "Dotted: extrapolated from 100 enrolled" in shown
     for name in ("csv", "markdown", "latex"):
-        table = write_table(folder, name).read_text()
+        table = write_tables(folder, name)[0].read_text()
         assert "1,000 enrolled" not in table
         assert "1000 enrolled" not in table
 

@@ -138,3 +138,15 @@ def test_no_record_ends_in_a_traceback(tmp_path, kind, rest):
     except BadInput as error:
         said = str(error)
     assert "records.jsonl, line 2: " in said if said else ("softmax", 0) in found.runs
+
+
+def test_a_number_that_was_refused_is_not_measured_even_where_it_stands(tmp_path, save):
+    same = {"label": "a", "test": "t", "value": 0.5, "status": "not measurable"}
+    rows = [{**same, "kind": "summary", "protocol": "rank", "metric": "rank"}]
+    rows += [{**same, "kind": "group summary", "metric": "fmr", "group": "g"}]
+    for status in ("not measurable", "measured"):
+        found = read_records(save(tmp_path, [{**row, "status": status} for row in rows]))
+        kept = [*found.summaries.values(), *found.groups]
+        assert [record.measured for record in kept] == [status == "measured"] * 2
+    found = read_records(save(tmp_path, [{**row, "status": "measured", "value": None} for row in rows]))
+    assert not any(record.measured for record in [*found.summaries.values(), *found.groups])

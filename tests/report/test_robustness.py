@@ -1,13 +1,15 @@
 """The section on robustness, and what the page says of noise in training."""
 
+import csv
 import json
 import re
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faceloss.report import write_report
+from faceloss.report import write_report, write_tables
 from faceloss.report.records import read_records
 from faceloss.report.robustness import section
 
@@ -137,6 +139,16 @@ def test_what_is_not_measurable_or_missing_is_said(tmp_path: Path) -> None:
     assert "not measured" in words(page)  # arcface
 
 
+def test_of_a_loss_that_diverged_no_difference_is_shown(tmp_path: Path) -> None:
+    stopped = [{**r, "verdict": "diverged"} if r.get("verdict") and r["label"] == "cosface" else r for r in rows()]
+    assert any(r.get("verdict") == "diverged" and r["value"] for r in stopped)
+    text = table(write(tmp_path / "x", stopped), "markdown")
+    row = next(line for line in text.splitlines() if line.startswith("| cosface"))
+    assert row.count("diverged") == 2
+    assert "−0.032" not in row
+    assert "−0.032" in text
+
+
 def test_without_corruptions_there_is_no_section(tmp_path: Path) -> None:
     few = [r for r in rows() if not r["kind"].startswith("robustness")]
     page = page_of(tmp_path, few)
@@ -157,3 +169,80 @@ def test_noise_on_purpose_is_told_in_the_section_on_data(tmp_path: Path) -> None
     assert "4 identities left training to be the strangers" in said
     assert "1,234 images left it, so that the last identity keeps 1/10 of its own" in said
     assert "Noise put into" not in words(page_of(tmp_path, [*rows(), data]))
+
+
+def table(folder: Path, name: str) -> str:
+    (path,) = [path for path in write_tables(folder, name) if path.stem == "report-robustness"]
+    return path.read_text(encoding="utf-8")
+
+
+def test_csv_has_every_number_unrounded(tmp_path: Path) -> None:
+    records = rows()
+    records.append(
+        next(r for r in records if r.get("verdict") == "worse") | {"corruption": "", "level": 0, "metric": "fnmr"}
+    )
+    lines = list(csv.DictReader(StringIO(table(write(tmp_path / "x", records), "csv"))))
+    summaries = [r for r in records if r["kind"] == "robustness summary"]
+    gaps = [r for r in records if r["kind"] == "robustness difference"]
+    added = [r for r in gaps if r["metric"].startswith("added")]
+    assert len(lines) == len(summaries) + len(added) > 40
+
+    def key(row: Record) -> tuple[str, ...]:
+        level = "" if row["level"] in (None, "") else str(row["level"])
+        clean = "clean" if "kind" in row else "never empty"
+        return row["label"], row["metric"], row["corruption"] or clean, level
+
+    known = {key(line): line for line in lines}
+    assert len(known) == len(lines)
+    for r in summaries:
+        line = known[key(r)]
+        assert [line[name] for name in ("value", "low", "high")] == [repr(r[name]) for name in ("value", "low", "high")]
+        assert (line["status"], line["seeds"], line["at"], line["loss"]) == ("measured", "3", "0.01", r["loss"])
+    for r in gaps:
+        line = known[key(r)]
+        assert (line["difference"], line["p_holm"], line["verdict"]) == ("-0.0321", "0.002", r["verdict"])
+    assert {key(line) for line in lines if line["baseline"]} == {key(r) for r in gaps}
+    assert {line["value"] for line in lines if line["metric"] == "added fnmr"} == {""}
+    assert [known["cosface", "fnmr", "blur", str(k)]["amount"] for k in (1, 5)] == ["1", "6"]
+    assert known["cosface", "fnmr", "blur", ""]["unit"] == "sigma, pixels at 112"
+
+
+def test_tables_for_papers_hold_what_the_page_shows(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", rows())
+    title, _, header, _, *body = table(folder, "markdown").splitlines()
+    assert title == "**faces: FNMR at FMR 1e-2**"
+    names = header.strip("| ").split(" | ")
+    found = {cells[0]: dict(zip(names, cells, strict=True)) for cells in (b.strip("| ").split(" | ") for b in body)}
+    assert list(found) == ["arcface", "cosface", "softmax"]
+    assert found["cosface"]["Clean"] == "0.180 ± 0.010 \\[0.162, 0.198\\]"
+    assert found["cosface"]["Mean of all"].startswith("0.342 ± 0.010")
+    assert (found["cosface"]["Verdict"], found["cosface"]["Verdict on that"]) == ("better", "worse")
+    assert found["cosface"]["Difference"].startswith("−0.032")
+    assert found["softmax"]["Verdict"] == "baseline"
+    latex = table(folder, "latex")
+    assert latex.startswith("\\paragraph{faces: FNMR at FMR 1e-2}\n\\begin{tabular}{lrrrrrrrr}")
+    assert max(map(ord, latex)) < 128
+
+
+def test_on_two_seeds_no_table_calls_anything_better(tmp_path: Path) -> None:
+    few = [{**r, "seeds": 2} if "seeds" in r and r["kind"] != "study" else r for r in rows()]
+    folder = write(tmp_path / "x", few)
+    assert "better" not in table(folder, "csv")
+    assert "better" not in table(folder, "markdown")
+
+
+def test_a_difference_of_a_loss_that_diverged_is_in_no_table_for_papers(tmp_path: Path) -> None:
+    stopped = [{**r, "verdict": "diverged"} if r.get("verdict") and r["label"] == "cosface" else r for r in rows()]
+    assert any(r.get("verdict") == "diverged" and r["value"] for r in stopped)
+    text = table(write(tmp_path / "x", stopped), "markdown")
+    row = next(line for line in text.splitlines() if line.startswith("| cosface"))
+    assert row.count("diverged") == 2
+    assert "−0.032" not in row
+    assert "−0.032" in text
+
+
+def test_without_corruptions_there_is_no_such_file(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", [r for r in rows() if not r["kind"].startswith("robustness")])
+    (folder / "report-robustness.csv").write_text("of another time")
+    assert [path.name for path in write_tables(folder, "csv")] == ["report.csv"]
+    assert not (folder / "report-robustness.csv").exists()

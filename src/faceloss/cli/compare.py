@@ -1,13 +1,13 @@
 """``faceloss compare``: the main job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from faceloss.cli.engines import engine_of, engine_options
-from faceloss.cli.options import data_options
+from faceloss.cli.engines import NAMES, engine_of, engine_options
+from faceloss.cli.options import data_options, faces_option, study_from
 
 DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),triplet"
 
@@ -37,7 +37,8 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     "tests",
     multiple=True,
     help="Test on this: a folder, .tar, .csv, InsightFace .bin, or an LFW "
-    "pair list (with --images). May be repeated. Default: test identities of --data.",
+    "pair list (with --images); a list for each group, as RFW has, is '{African,Asian}_test.bin'. May be repeated. "
+    "Default: test identities of --data.",
 )
 @click.option(
     "--robustness",
@@ -55,36 +56,10 @@ DEFAULT_LOSSES = "softmax,normface,cosface(s=30,m=0.2),arcface(s=30,m=0.3),tripl
     is_flag=True,
     help="Also train each loss on batches with equally many images of every group, as many images in all.",
 )
-@click.option(
-    "--show-faces",
-    is_flag=True,
-    help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
-)
+@faces_option
 @click.option("--title", default="Comparison of losses", help="Title of the report.")
 def compare(
-    data: str,
-    loss_text: str,
-    loss_files: tuple[str, ...],
-    seeds: int,
-    epochs: int | None,
-    budget: str | None,
-    tests: tuple[str, ...],
-    robustness: str | None,
-    images: Path | None,
-    label_noise: tuple[str, ...],
-    imbalance: float | None,
-    overlap: Any,
-    any_contract: bool,
-    stream: bool,
-    out: Path,
-    settings: tuple[str, ...],
-    workers: int | None,
-    engine: str | None,
-    ray_address: str | None,
-    slurm: tuple[str, ...],
-    balance: bool,
-    show_faces: bool,
-    title: str,
+    loss_text: str, loss_files: tuple[str, ...], robustness: str | None, out: Path, show_faces: bool, **given: Any
 ) -> None:
     """Train each loss on the same faces, with the same recipe and budget, over several seeds, and write one report.
 
@@ -94,43 +69,27 @@ def compare(
     from faceloss.threads import single_threaded_numpy
 
     single_threaded_numpy()
-    from faceloss.compare.noise import noise_from
     from faceloss.compare.outside import add_files
-    from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Study, expand, parse_loss, split_specifications
     from faceloss.data.corrupt import corruptions_of
 
-    noise = noise_from(label_noise, imbalance)
+    make = study_from(given)
     corruptions = corruptions_of(robustness) if robustness is not None else ()
 
     def study(progress: Any) -> Study:
         specifications = add_files(loss_files, expand(split_specifications(loss_text)))
         for specification in specifications:
             parse_loss(specification)  # a misspelt name is found before minutes of loading
-        recipe = recipe_from(data, epochs, settings)
-        return Study(
-            title=title,
-            data=data,
-            tests=tests,
-            images=str(images) if images else None,
-            overlap=overlap,
-            noise=noise,
-            losses=specifications,
-            seeds=seeds,
-            balance=balance,
-            robustness=corruptions,
-            any_contract=any_contract,
-            stream=stream,
-            recipe=resolve(recipe, budget, data, bool(tests), progress, noise=noise, stream=stream),
-        )
+        return make(progress, specifications, robustness=corruptions)
 
-    finish(study, out, engine, workers, ray_address, slurm, show_faces=show_faces)
+    finish(study, out, given, show_faces=show_faces)
 
 
-def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any, show_faces: bool = False) -> None:
+def finish(study_of: Callable[[Any], Any], out: Path, given: Mapping[str, Any], *, show_faces: bool = False) -> None:
     """Run what is left of a study, write its page, and say where it is; of a single training, hand over the model.
 
     Under ``torchrun`` the processes do each run together; all else, ``study_of`` too, is left to the first of them.
+    ``given`` are the options of the command, among them those that say who does the runs, if it has such.
     """
     from faceloss.compare.engine import compare as run_all
     from faceloss.compare.model import hand_over
@@ -140,7 +99,7 @@ def finish(study_of: Callable[[Any], Any], out: Path, *engine_words: Any, show_f
 
     with joined() as ranks:
         progress = Progress(silent=ranks.rank > 0)
-        engine = engine_of(*engine_words, processes=ranks.size)
+        engine = engine_of(**{name: given[name] for name in NAMES if name in given}, processes=ranks.size)
         study = study_of(progress) if ranks.rank == 0 else None  # the others are told
         run_all(study, out, engine=engine, progress=progress, ranks=ranks, show_faces=show_faces)
         if study is not None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+NAMES = ("engine", "workers", "ray_address", "slurm")  # of the options below
+
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``command`` with the options whose values :func:`engine_of` takes."""
@@ -32,7 +34,12 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def engine_of(
-    engine: str | None, workers: int | None, ray_address: str | None, slurm: tuple[str, ...], *, processes: int = 1
+    engine: str | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    slurm: tuple[str, ...] = (),
+    *,
+    processes: int = 1,
 ) -> Any:
     """The engine that the options ask for; None where ``processes`` that torchrun started do the runs.
 

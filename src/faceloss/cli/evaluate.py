@@ -72,7 +72,7 @@ def evaluate(
     builtin the generated twin of the protocol, to try it
 
     \b
-    lfw     a pair list, ten folds            rfw             the same in groups
+    lfw     a pair list, ten folds            rfw             the same in groups, at own and at one threshold
     ijb     templates, 1:1 and 1:N            megaface        rank 1 and TAR among distractors
     rank    leave one out, rank k             trillion-pairs  TPR at FAR 1e-3, TAR at FAR 1e-9
     groups  FMR, FNMR at one threshold        open-set        who is it, or nobody?
@@ -207,7 +207,8 @@ def _lines(outcome: Any, as_json: bool) -> list[str]:
         name = f"{row.protocol}{size}: {row.metric}{at}" + (f" ({of})" if of else "")
         named.append((name, row, f"({row.pairs} comparisons)"))
     for row in outcome.groups:
-        name = f"{row.metric} {row.group}{' and ' + row.other if row.other else ''} at FAR {row.at:g}"
+        at = f" at FAR {row.at:g}" if row.at is not None else " at one threshold"
+        name = f"{row.metric} {row.group}{' and ' + row.other if row.other else ''}{at}"
         named.append((name, row, row.verdict or f"({row.pairs} comparisons)"))
     width = max((len(name) for name, _, _ in named), default=0)
     return [_line(f"{name:<{max(46, width)}}", row, tail) for name, row, tail in named]

@@ -1,10 +1,20 @@
-"""The options of ``compare`` and ``train`` that say what to train on, and how."""
+"""Options that several verbs have: what to train on, and how; and the consent to show faces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from faceloss.compare.study import Single, Study
+    from faceloss.progress import Callback
+
+faces_option = click.option(
+    "--show-faces",
+    is_flag=True,
+    help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
+)
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,3 +74,28 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def study_from(given: Mapping[str, Any]) -> "Callable[..., Study]":
+    """A function of progress, losses, single and other fields that makes the study of a command with `data_options`.
+
+    Each of the options ``given`` that has the name of a field of the study is that field. The noise is looked at here,
+    in each process of torchrun; the recipe, which may need the faces, when the function is called.
+
+    Raises:
+        BadInput: the noise cannot be; by the function: the recipe cannot be.
+    """
+    from faceloss.compare.noise import noise_from
+    from faceloss.compare.recipe import recipe_from, resolve
+    from faceloss.compare.study import Study
+
+    noise = noise_from(given["label_noise"], given["imbalance"])
+    fields = {name: value for name, value in given.items() if name in Study.model_fields}
+    fields |= {"images": str(given["images"]) if given["images"] else None, "noise": noise}
+
+    def study(progress: "Callback", losses: tuple[str, ...], single: "Single | None" = None, **more: Any) -> Study:
+        recipe = recipe_from(given["data"], given["epochs"], given["settings"])
+        known = (given["budget"], given["data"], bool(given["tests"]), progress, single, noise, given["stream"])
+        return Study(**fields | more, losses=losses, single=single, recipe=resolve(recipe, *known))
+
+    return study

@@ -52,7 +52,7 @@ def prepare(
     single_threaded_numpy()
     selection = policy(faces, missing, min_face, min_score, max_outside)
     progress = Progress()
-    try:
+    with progress.continuable():
         done = run(
             photos,
             out,
@@ -63,11 +63,6 @@ def prepare(
             processes=processes or cores(),
             progress=progress,
         )
-    except KeyboardInterrupt:
-        progress.clear()
-        click.echo("Stopped. The same command continues where it was.", err=True)
-        raise
-    progress.clear()
     page = write_prepared(out, sheets=sheets)
     people = f" of {done.identities} people" if done.identities else ""
     click.echo(

@@ -4,19 +4,18 @@ from pathlib import Path
 
 import click
 
+from faceloss.cli.options import faces_option
+
 
 @click.command()
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--figure", type=click.Path(path_type=Path), help="Also draw the main figure as a PNG there.")
 @click.option(
     "--format", "formats", multiple=True, type=click.Choice(["csv", "markdown", "latex"]),
-    help="Also write the results as RUNS/report.csv (every number), .md or .tex (the tables); may be repeated.",
+    help="Also write the results as RUNS/report.csv (every number), .md or .tex (the tables), and beside it "
+    "report-robustness, report-why and report-cost where the records have them; may be repeated.",
 )  # fmt: skip
-@click.option(
-    "--show-faces",
-    is_flag=True,
-    help="Show the hardest errors as pictures also where they are faces of real people: only with their consent.",
-)
+@faces_option
 @click.option(
     "--latency", is_flag=True, help="Also measure here how long detecting, embedding and matching take: half a minute."
 )

@@ -1,6 +1,7 @@
 """``faceloss resume``: continue an interrupted comparison or training."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,9 +11,7 @@ from faceloss.cli.engines import engine_options
 @click.command()
 @click.argument("runs", type=click.Path(path_type=Path))
 @engine_options
-def resume(
-    runs: Path, workers: int | None, engine: str | None, ray_address: str | None, slurm: tuple[str, ...]
-) -> None:
+def resume(runs: Path, **given: Any) -> None:
     """Continue what runs in the folder RUNS from its checkpoints; its records come out the same to the byte."""
     from faceloss.threads import single_threaded_numpy
 
@@ -20,4 +19,4 @@ def resume(
     from faceloss.cli.compare import finish
     from faceloss.compare.engine import read_study
 
-    finish(lambda progress: read_study(runs), runs, engine, workers, ray_address, slurm)
+    finish(lambda progress: read_study(runs), runs, given)

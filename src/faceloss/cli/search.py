@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from faceloss.cli.engines import engine_options
-from faceloss.cli.options import data_options
+from faceloss.cli.options import data_options, study_from
 
 METHODS = ("random", "guided", "published", "am-lfs", "lookahead")
 
@@ -39,28 +39,7 @@ METHODS = ("random", "guided", "published", "am-lfs", "lookahead")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Runs folder; made by this command.")
 @engine_options
 @click.option("--title", default="Search for the margin", help="Title of the report.")
-def search(
-    data: str,
-    methods: tuple[str, ...],
-    controls: bool,
-    seeds: int,
-    epochs: int | None,
-    budget: str | None,
-    tests: tuple[str, ...],
-    images: Path | None,
-    label_noise: tuple[str, ...],
-    imbalance: float | None,
-    overlap: Any,
-    any_contract: bool,
-    stream: bool,
-    out: Path,
-    settings: tuple[str, ...],
-    workers: int | None,
-    engine: str | None,
-    ray_address: str | None,
-    slurm: tuple[str, ...],
-    title: str,
-) -> None:
+def search(methods: tuple[str, ...], controls: bool, out: Path, **given: Any) -> None:
     """Search for the margin while the network trains, rewarded by validation identities, beside softmax.
 
     OUT/report.html shows what was tried and chosen in each epoch, what came of it, and what it cost. With workers to
@@ -79,30 +58,9 @@ def search(
         raise BadInput("--controls runs every method; leave out --method.")
     from faceloss.cli.compare import finish
     from faceloss.compare.controls import against_best, arms, table
-    from faceloss.compare.noise import noise_from
-    from faceloss.compare.recipe import recipe_from, resolve
-    from faceloss.compare.study import Study
 
-    noise = noise_from(label_noise, imbalance)
-
-    def study(progress: Any) -> Study:
-        return Study(
-            title=title,
-            data=data,
-            tests=tests,
-            images=str(images) if images else None,
-            overlap=overlap,
-            noise=noise,
-            losses=arms(methods or METHODS[-1:], controls=controls),
-            seeds=seeds,
-            any_contract=any_contract,
-            stream=stream,
-            recipe=resolve(
-                recipe_from(data, epochs, settings), budget, data, bool(tests), progress, noise=noise, stream=stream
-            ),
-        )
-
-    finish(study, out, engine, workers, ray_address, slurm)
+    make = study_from(given)
+    finish(lambda progress: make(progress, arms(methods or METHODS[-1:], controls=controls)), out, given)
     if controls and os.environ.get("RANK", "0") == "0":
         against_best(out)
         click.echo(table(out))

@@ -72,7 +72,7 @@ def synthesize(
     look, cast = _look(controls), Cast(**_cast(controls), imbalance=imbalance, tail=tail, least=least)
     out = out or Path("runs", f"faces-{identities}x{images}-seed{seed}")
     progress = Progress()
-    try:
+    with progress.continuable():
         done = run(
             out,
             identities=identities,
@@ -87,11 +87,6 @@ def synthesize(
             workers=workers or cores(),
             progress=progress,
         )
-    except KeyboardInterrupt:
-        progress.clear()
-        click.echo("Stopped. The same command continues where it was.", err=True)
-        raise
-    progress.clear()
     data = out / "faces.tar" if form == "tar" else out
     if sheet:
         from faceloss.data.generated.sheet import write_sheet

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from faceloss.cli.options import data_options
+from faceloss.cli.options import data_options, study_from
 
 
 @click.command()
@@ -34,23 +34,7 @@ from faceloss.cli.options import data_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the model; made by this command."
 )
-def train(
-    data: str,
-    specification: str,
-    seed: int,
-    val: float,
-    epochs: int | None,
-    budget: str | None,
-    tests: tuple[str, ...],
-    images: Path | None,
-    label_noise: tuple[str, ...],
-    imbalance: float | None,
-    overlap: Any,
-    any_contract: bool,
-    stream: bool,
-    out: Path,
-    settings: tuple[str, ...],
-) -> None:
+def train(specification: str, seed: int, val: float, out: Path, **given: Any) -> None:
     """Train one network under one loss on all the faces, and hand over the model.
 
     The result is OUT/model.safetensors (the weights) and OUT/model.json (network, preprocessing, how it was trained).
@@ -60,32 +44,14 @@ def train(
 
     single_threaded_numpy()
     from faceloss.cli.compare import finish
-    from faceloss.compare.noise import noise_from
     from faceloss.compare.outside import FILE, add_files
-    from faceloss.compare.recipe import recipe_from, resolve
     from faceloss.compare.study import Single, Study, parse_loss
 
-    noise = noise_from(label_noise, imbalance)
+    make = study_from(given)
 
     def study(progress: Any) -> Study:
         (loss,) = add_files([specification], ()) if FILE.fullmatch(specification) else (specification,)
         parse_loss(loss)  # a misspelt name is found before minutes of loading
-        single = Single(seed=seed, val=val)
-        return Study(
-            title=f"Training under {loss}",
-            data=data,
-            tests=tests,
-            images=str(images) if images else None,
-            overlap=overlap,
-            noise=noise,
-            losses=(loss,),
-            seeds=1,
-            single=single,
-            any_contract=any_contract,
-            stream=stream,
-            recipe=resolve(
-                recipe_from(data, epochs, settings), budget, data, bool(tests), progress, single, noise, stream
-            ),
-        )
+        return make(progress, (loss,), Single(seed=seed, val=val), title=f"Training under {loss}", seeds=1)
 
-    finish(study, out, None, None, None, ())
+    finish(study, out, given)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceloss.compare.family import decide
 from faceloss.compare.records import STOPPED, Cell, cell_of
-from faceloss.evaluate import holm, paired_difference, verdict
+from faceloss.evaluate import paired_difference
 from faceloss.files import write_atomically
 
 MARGINS = {32: (0.05, 0.1, 0.2, 0.3, 0.4), 16: (0.1, 0.2, 0.3)}  # of CosFace, by scale
@@ -138,12 +139,7 @@ def against_best(runs: Path) -> list[dict[str, Any]]:
                 row |= {name: float(getattr(difference, name)) for name in ("value", "low", "high", "p")}
                 family.append(row)
             rows.append(row)
-        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-            gone = row["verdict"] == "diverged"
-            row["p_holm"] = p
-            row["verdict"] = verdict(
-                row["low"], row["high"], p, row["seeds"], diverged=gone, larger_is_better=cell.metric != "eer"
-            )
+        decide(family, larger_is_better=cell.metric != "eer")
     write_atomically(runs / BESIDE, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
     return rows
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,8 @@ from faceloss.compare.memory import not_spread, refuse_what_cannot_fit
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.records import assemble
 from faceloss.compare.reward import usable
-from faceloss.compare.run import steps
-from faceloss.compare.study import Competitor, Run, Study, candidates, competitors, plan
+from faceloss.compare.run import policy_of, steps
+from faceloss.compare.study import Competitor, Run, Study, competitors, plan
 from faceloss.data.contract import unknown
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
@@ -59,8 +61,9 @@ def compare(
         _follow(out, progress, ranks)
         return out / "records.jsonl"
     study = outside.settle(study)
+    made = not out.exists()
     _claim(study, out)
-    with locked(out):
+    with locked(out), _nothing_if_refused(out, made):
         close_session(out)
         outside.use(study, out)
         bench = prepare(study, progress)
@@ -148,7 +151,7 @@ def _divisible(study: Study, bench: Bench, rows: list[Competitor], ranks: Ranks)
     if ranks.size == 1:
         return
     for kind in {row.batches for row in rows}:
-        smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))  # type: ignore[arg-type]
+        smallest = min(len(batch) for batch in FaceEpochs(bench.train, study.recipe, 0, kind).batches(0))
         if smallest < 2 * ranks.size:
             raise BadInput(
                 f"A batch of {smallest} images cannot be divided among {ranks.size} processes, at least two to each; "
@@ -178,7 +181,7 @@ def _grouped(bench: Bench) -> None:
 def _rewarded(rows: list[Competitor], bench: Bench) -> None:
     """See that there are faces to reward a search by."""
     for row in rows:
-        if candidates(Run("", row, 0, row.source)) > 1 and (why := usable(bench.val)):
+        if policy_of(Run("", row, 0, row.source)).width > 1 and (why := usable(bench.val)):
             raise BadInput(f"{row.label}: {why}.")
 
 
@@ -222,6 +225,19 @@ def _claim(study: Study, out: Path) -> None:
         raise BadInput(f"{out} cannot be made ({error.strerror}); choose another --out.") from error
     if not os.access(out, os.W_OK):
         raise BadInput(f"{out} cannot be written to; choose another --out.")
+
+
+@contextmanager
+def _nothing_if_refused(out: Path, made: bool) -> Iterator[None]:
+    """Where the study is refused before anything was written, the folder ``made`` for it goes again."""
+    try:
+        yield
+    except BadInput:
+        if [entry.name for entry in out.iterdir()] == [".lock"]:
+            (out / ".lock").unlink()
+            if made:
+                out.rmdir()
+        raise
 
 
 def _planned(run: Run) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from faceloss import losses
-from faceloss.compare.study import Competitor
-from faceloss.train.settings import Recipe
+from faceloss.compare.study import Competitor, Study
+from faceloss.train.settings import Recipe, identity_balanced
 
 WHOLE = 2**22  # numbers in the class vectors up to which a head is counted as it is
 aten = torch.ops.aten
@@ -37,7 +37,7 @@ def count(net: nn.Module, row: Competitor, recipe: Recipe, classes: int) -> Flop
     The optimizer's step, a mirror image at test time and the candidates of a search are not in it.
     """
     batch = recipe.batch
-    if row.batches == "identity-balanced":
+    if identity_balanced(row.batches):
         batch = recipe.identities_per_batch * recipe.images_per_identity
     own = copy.deepcopy(net)
     crops = torch.zeros(2, 3, recipe.size, recipe.size, device=next(own.parameters()).device)
@@ -49,6 +49,17 @@ def count(net: nn.Module, row: Competitor, recipe: Recipe, classes: int) -> Flop
     except Exception:  # the loss is somebody's own code; that it failed is told by its run
         head = None
     return Flops(image, step, head, batch)
+
+
+_known: dict[tuple[str, str, int], Flops] = {}
+
+
+def count_once(net: nn.Module, row: Competitor, study: Study, classes: int) -> Flops:
+    """:func:`count` of a row of ``study``, done once in a process: the seeds of a row all cost the same."""
+    key = (repr(row), study.model_dump_json(), classes)  # a study names the source of losses that are files
+    if key not in _known:
+        _known[key] = count(net, row, study.recipe, classes)
+    return _known[key]
 
 
 def _head(row: Competitor, recipe: Recipe, classes: int, batch: int) -> int:
@@ -63,7 +74,7 @@ def _head(row: Competitor, recipe: Recipe, classes: int, batch: int) -> int:
 def _head_of(row: Competitor, recipe: Recipe, classes: int, batch: int) -> int:
     loss = losses.build(row.loss, dim=recipe.dim, classes=classes, seed=0, **row.hyperparameters)
     embeddings = torch.randn(batch, recipe.dim, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    each = recipe.images_per_identity if row.batches == "identity-balanced" else 1
+    each = recipe.images_per_identity if identity_balanced(row.batches) else 1
     labels = torch.arange(batch) // each % classes
     loss.key(0, 0)
     return counted(lambda: loss(embeddings, labels).loss.backward())

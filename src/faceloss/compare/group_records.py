@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from faceloss.evaluate import holm, paired_difference, summary, verdict
+from faceloss.compare.family import decide, over_seeds, seeds_of
+from faceloss.evaluate import paired_difference
 
 Record = dict[str, Any]
 Runs = Mapping[tuple[str, int], list[Record]]  # group records by (label, seed)
 Vectors = Mapping[tuple[str, int], Mapping[str, NDArray[np.float64]]]  # influences by name
 
-RATES = ("fmr", "fnmr")
-COMPARED = (*RATES, "fmr gap", "fnmr gap")
+RATES = ("fmr", "fnmr", "accuracy")
+COMPARED = (*RATES, "fmr gap", "fnmr gap", "accuracy gap")
 OTHERS = tuple(f"{rate} to the others" for rate in RATES)  # of a group minus the mean of the other groups
+LARGER_IS_BETTER = ("accuracy", "accuracy to the others")
 
 
 class GroupCell(NamedTuple):
@@ -27,7 +29,7 @@ class GroupCell(NamedTuple):
     metric: str
     group: str
     other: str
-    at: float
+    at: float | None
 
     @property
     def name(self) -> str:
@@ -47,9 +49,9 @@ def group_rows(
 ) -> list[Record]:
     """Every rate and gap: its mean over seeds per label, and each label minus ``baseline`` on the seeds of both.
 
-    Intervals are over subjects and seeds, Holm's adjustment over the labels of one cell; lower is better. Of each label
-    also each group's rate minus the mean of the others, which says whether groups differ at all; there Holm's
-    adjustment is over the groups.
+    Intervals are over subjects and seeds, Holm's adjustment over the labels of one cell; lower is better,
+    but not of accuracy. Of each label also each group's rate minus the mean of the others, which says whether groups
+    differ at all; there Holm's adjustment is over the groups.
     """
     found = {key: {group_cell(record): record for record in records} for key, records in runs.items()}
     every = list(dict.fromkeys(c for row in found.values() for c in row))
@@ -57,22 +59,17 @@ def group_rows(
     rows: list[Record] = []
     for cell in cells:
         for label in labels:
-            seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
-            if seeds:
-                rows.append(_summary(cell, label, losses[label], [found[label, s][cell] for s in seeds],
-                                     [vectors[label, s].get(cell.name) for s in seeds]))  # fmt: skip
+            if seeds := seeds_of(found, cell, label):
+                who = {"kind": "group summary", "label": label, "loss": losses[label], **cell._asdict()}
+                own = [found[label, seed][cell] for seed in seeds]
+                rows.append(who | over_seeds(own, [vectors[label, seed].get(cell.name) for seed in seeds]))
     rows += _to_the_others([cell for cell in every if cell.metric in OTHERS], labels, losses, found, vectors)
     for cell in cells:
         family: list[Record] = []
         for label in labels:
             if label == baseline:
                 continue
-            seeds = sorted(
-                seed
-                for name, seed in found
-                if name == label and (baseline, seed) in found
-                and cell in found[label, seed] and cell in found[baseline, seed]
-            )  # fmt: skip
+            seeds = seeds_of(found, cell, label, baseline)
             if not seeds:
                 continue
             row: Record = {"kind": "group difference", "label": label, "loss": losses[label], "baseline": baseline}
@@ -85,9 +82,7 @@ def group_rows(
                 row |= {"value": d.value, "low": d.low, "high": d.high, "p": d.p}
                 family.append(row)
             rows.append(row)
-        for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = adjusted
-            row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=False)
+        decide(family, larger_is_better=cell.metric in LARGER_IS_BETTER)
     return rows
 
 
@@ -104,7 +99,7 @@ def _to_the_others(
         for test, metric in dict.fromkeys(cell[:2] for cell in cells):
             family: list[Record] = []
             for cell in cells:
-                seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
+                seeds = seeds_of(found, cell, label)
                 if cell[:2] != (test, metric) or not seeds:
                     continue
                 records = [found[label, seed][cell] for seed in seeds]
@@ -123,24 +118,5 @@ def _to_the_others(
                     row["status"] = "measured"
                     family.append(row)
                 rows.append(row)
-            for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-                row["p_holm"] = adjusted
-                row["verdict"] = verdict(row["low"], row["high"], adjusted, row["seeds"], larger_is_better=False)
+            decide(family, larger_is_better=metric in LARGER_IS_BETTER)
     return rows
-
-
-def _summary(
-    cell: GroupCell, label: str, loss: str, records: list[Record], influences: list[NDArray[np.float64] | None]
-) -> Record:
-    row: Record = {"kind": "group summary", "label": label, "loss": loss, **cell._asdict(), "seeds": len(records)}
-    row |= {"value": None, "low": None, "high": None, "spread": None, "pairs": records[0]["pairs"]}
-    able = all(record["value"] is not None for record in records) and all(psi is not None for psi in influences)
-    row["status"] = "measured" if able else "not measurable"
-    row["note"] = next((record["note"] for record in records if record["value"] is None), records[0]["note"])
-    if able:
-        total = summary(
-            [record["value"] for record in records], np.stack([psi for psi in influences if psi is not None])
-        )
-        spread = total.spread if len(records) > 1 else None
-        row |= {"value": total.mean, "low": total.low, "high": total.high, "spread": spread}
-    return row

@@ -1,12 +1,13 @@
 """Judging a trained network on every test of a bench: embeddings once per image, then all protocols that fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceloss.compare import why
+from faceloss.compare.embedding_map import map_record
 from faceloss.compare.failures import failures_record
 from faceloss.compare.group_records import group_cell
 from faceloss.compare.prepare import Bench, Test
@@ -15,9 +16,17 @@ from faceloss.compare.study import Study
 from faceloss.data.faces import Faces
 from faceloss.data.keys import generator
 from faceloss.errors import BadInput
-from faceloss.evaluate import Judged, hold_out, judge_closed_set, judge_matrix, judge_pairs, judge_rank
+from faceloss.evaluate import (
+    Judged,
+    hold_out,
+    judge_closed_set,
+    judge_matrix,
+    judge_pair_groups,
+    judge_pairs,
+    judge_rank,
+)
 from faceloss.evaluate.geometry import effective_rank, mean_cosine
-from faceloss.evaluate.groups import MOST_GROUPS, judge_groups
+from faceloss.evaluate.groups import MOST_GROUPS, GroupRate, judge_groups
 from faceloss.evaluate.openset import judge_open_set
 from faceloss.evaluate.rows import curve_record, group_record, result_record
 from faceloss.train.loop import Pixels, embed
@@ -61,7 +70,8 @@ def judge(embedder: Embed, bench: Bench, corruptions: tuple[str, ...] = (), watc
     is told.
 
     A labelled set: the full cross-matrix, ranks, and a linear classifier on the identities with four images or more.
-    A pair list: the folds. Other images of the training identities: a linear classifier on the training embeddings.
+    A pair list: the folds, and its groups. Other images of the training identities: a linear classifier on the training
+    embeddings.
     """
     found = Verdicts([], [], {}, "")
     known: dict[str, NDArray[np.float32]] = {}
@@ -93,6 +103,7 @@ def judge(embedder: Embed, bench: Bench, corruptions: tuple[str, ...] = (), watc
             _keep(found, test.name, judged)
             _keep_failures(found, test, rows, judged)
             _keep_why(found, test, rows)
+            _keep_pair_groups(found, test, rows)
             continue
         names = np.array(test.faces.identities)[test.faces.labels]
         judged = judge_matrix(rows, names)
@@ -118,9 +129,12 @@ def judge(embedder: Embed, bench: Bench, corruptions: tuple[str, ...] = (), watc
 def _pairs(rows: NDArray[np.float32], test: Test) -> Judged:
     pairs = test.pairs
     assert pairs is not None
-    names = np.array(test.faces.identities)[test.faces.labels]
-    subjects = None if "" in test.faces.identities else names  # a .bin file does not say who is on its images
-    return judge_pairs(rows, pairs.first, pairs.second, pairs.same, pairs.fold, subjects)
+    return judge_pairs(rows, pairs.first, pairs.second, pairs.same, pairs.fold, _subjects(test))
+
+
+def _subjects(test: Test) -> NDArray[np.str_] | None:
+    """Who is on each image; None of a .bin file, which does not say."""
+    return None if "" in test.faces.identities else np.array(test.faces.identities)[test.faces.labels]
 
 
 def _collapse(rows: NDArray[np.float32]) -> str:
@@ -174,13 +188,30 @@ def _keep_why(found: Verdicts, test: Test, rows: NDArray[np.float32], matrix: Ju
     records, influences = why.of_test(test, rows, threshold, far)
     found.curves.extend(records)
     found.influences.update(influences)
+    drawn = map_record(test.name, test.faces, rows)
+    if drawn is not None:
+        found.curves.append(drawn)
 
 
 def _keep_groups(found: Verdicts, test: Test, rows: NDArray[np.float32], names: NDArray[np.str_]) -> None:
     groups = np.array(test.faces.groups)
     if not 2 <= len(set(test.faces.groups) - {""}) <= MOST_GROUPS or len(np.unique(names[groups != ""])) < 2:
         return
-    for rate in judge_groups(rows, names, groups):
+    _keep_rates(found, test, judge_groups(rows, names, groups))
+
+
+def _keep_pair_groups(found: Verdicts, test: Test, rows: NDArray[np.float32]) -> None:
+    pairs, groups = test.pairs, np.array(test.faces.groups)
+    assert pairs is not None
+    known = (groups[pairs.first] != "") & (groups[pairs.second] != "")
+    if not 2 <= len({*groups[pairs.first[known]], *groups[pairs.second[known]]}) <= MOST_GROUPS:
+        return
+    given = pairs.first, pairs.second, pairs.same, pairs.fold
+    _keep_rates(found, test, judge_pair_groups(rows, *given, groups, _subjects(test)))
+
+
+def _keep_rates(found: Verdicts, test: Test, rates: Sequence[GroupRate]) -> None:
+    for rate in rates:
         record = {"test": test.name, **group_record(rate)}
         found.results.append(record)
         if rate.influence is not None:

@@ -16,6 +16,7 @@ from faceloss.data.faces import Faces, PairList
 from faceloss.data.load import load_faces
 from faceloss.data.noise import spoil
 from faceloss.data.overlap import Removed, by_kind, kept, remove_overlap, without_pairs
+from faceloss.data.pair_groups import short
 from faceloss.data.pairs import load_test
 from faceloss.data.splits import split_identities
 from faceloss.errors import BadInput
@@ -146,7 +147,7 @@ def fractions(other_tests: bool, single: Single | None = None) -> dict[str, floa
 def _load(path: str, study: Study, progress: Callback | None) -> Test:
     images = Path(study.images) if study.images else None
     loaded = load_test(path, images=images, size=study.recipe.size, progress=progress)
-    place = Path(path).resolve()
+    place = short(path).resolve()
     name = f"{place.parent.name}/{place.name}"
     if isinstance(loaded, PairList):
         return Test(name, loaded.faces, loaded)
@@ -167,7 +168,11 @@ def _distinct(tests: list[Test]) -> list[Test]:
 def _record(role: str, name: str, faces: Faces) -> dict[str, Any]:
     counts = np.bincount(faces.labels, minlength=len(faces.identities))
     reasons = Counter(item.reason for item in faces.refused)
-    people = set(zip(faces.groups, faces.labels.tolist(), strict=True))
+    people = {
+        (group, label)
+        for group, label in zip(faces.groups, faces.labels.tolist(), strict=True)
+        if faces.identities[label]  # a .bin file does not say who is on its images
+    }
     return {
         "kind": "data",
         "role": role,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceloss.compare.family import decide, seeds_of
 from faceloss.compare.group_records import group_rows
 from faceloss.compare.noise import Noise, words_of
 from faceloss.compare.ranking import ranking_rows
@@ -20,7 +21,7 @@ from faceloss.compare.study import BASELINE, Study
 from faceloss.compare.targets import target, target_record, with_target
 from faceloss.compare.why import norm_rows
 from faceloss.errors import CouldNotFinish
-from faceloss.evaluate import Difference, detectable, holm, paired_difference, summary, verdict
+from faceloss.evaluate import Difference, detectable, paired_difference, summary
 from faceloss.files import write_atomically
 
 Record = dict[str, Any]
@@ -52,13 +53,8 @@ def assemble(out: Path) -> Path:
     plan = json.loads((out / "plan.json").read_text())
     rows: list[Record] = [_study_record(study, plan), *plan["data"]]
     costs: list[Record] = []
-    ended: list[list[Record]] = []
-    results: dict[tuple[str, int], dict[Cell, Record]] = {}
+    ended: dict[tuple[str, int], list[Record]] = {}
     vectors: dict[tuple[str, int], dict[str, Any]] = {}
-    states: dict[tuple[str, int], str] = {}
-    groups: dict[tuple[str, int], list[Record]] = {}
-    corrupted: dict[tuple[str, int], list[Record]] = {}
-    norms: dict[tuple[str, int], list[Record]] = {}
     for run in plan["runs"]:
         folder = out / "runs" / run["folder"]
         if not (folder / "result.json").exists():
@@ -73,15 +69,15 @@ def assemble(out: Path) -> Path:
                 f"{folder} is damaged ({error}); delete that folder and continue with: faceloss resume {out}"
             ) from error
         rows += records
-        ended.append(records)
-        key = (run["label"], run["seed"])
-        states[key] = next(record["status"] for record in records if record["kind"] == "run")
-        results[key] = {cell_of(record): record for record in records if record["kind"] == "result"}
-        groups[key] = [record for record in records if record["kind"] == "group"]
-        corrupted[key] = [record for record in records if record["kind"] == "robustness"]
-        norms[key] = [record for record in records if record["kind"] == "norm"]
-    aim = None if study.single else target(ended, BASELINE)
-    reached = [None if aim is None else target_record(records, aim) for records in ended]
+        ended[run["label"], run["seed"]] = records
+
+    def of(kind: str) -> dict[tuple[str, int], list[Record]]:
+        return {key: [record for record in records if record["kind"] == kind] for key, records in ended.items()}
+
+    states = {key: str(run["status"]) for key, (run,) in of("run").items()}
+    results = {key: {cell_of(record): record for record in records} for key, records in of("result").items()}
+    aim = None if study.single else target(ended.values(), BASELINE)
+    reached = [None if aim is None else target_record(records, aim) for records in ended.values()]
     rows += [row for row in reached if row is not None]
     costs = [with_target(cost, row) for cost, row in zip(costs, reached, strict=True)]
     labels = list(dict.fromkeys(run["label"] for run in plan["runs"]))
@@ -89,13 +85,13 @@ def assemble(out: Path) -> Path:
     summaries = _summaries(labels, losses, results, vectors)
     rows += summaries
     baseline = "" if study.single else BASELINE
-    rows += norm_rows(labels, losses, norms, vectors)
+    rows += norm_rows(labels, losses, of("norm"), vectors)
     if not study.single:
         rows += _differences(labels, losses, results, vectors, states)
-        rows += group_rows(labels, losses, BASELINE, groups, vectors)
+        rows += group_rows(labels, losses, BASELINE, of("group"), vectors)
         rows += ranking_rows(labels, BASELINE, summaries)
     stopped = {name for (name, _), state in states.items() if state in STOPPED}
-    rows += robustness_rows(labels, losses, baseline, corrupted, vectors, stopped)
+    rows += robustness_rows(labels, losses, baseline, of("robustness"), vectors, stopped)
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_atomically(out / "records.jsonl", lines.encode())
     write_atomically(out / "costs.jsonl", "".join(json.dumps(cost) + "\n" for cost in costs).encode())
@@ -178,7 +174,7 @@ def _summaries(
     rows = []
     for cell in _cells(results):
         for label in labels:
-            seeds = sorted(seed for name, seed in results if name == label and cell in results[name, seed])
+            seeds = seeds_of(results, cell, label)
             if not seeds:
                 continue
             found = [results[label, seed][cell] for seed in seeds]
@@ -225,14 +221,7 @@ def _differences(
         for label in labels:
             if label == BASELINE or not any(name == label for name, _ in states):
                 continue  # the baseline itself, or a loss none of whose runs is complete yet
-            seeds = sorted(
-                seed
-                for name, seed in results
-                if name == label
-                and (BASELINE, seed) in results
-                and cell in results[label, seed]
-                and cell in results[BASELINE, seed]
-            )
+            seeds = seeds_of(results, cell, label, BASELINE)
             ended = {states[name, seed] for name, seed in states if name == label}
             row: Record = {"kind": "difference", "label": label, "loss": losses[label], "baseline": BASELINE}
             row |= {**cell._asdict(), "seeds": len(seeds), "value": None, "low": None, "high": None, "p": None}
@@ -254,14 +243,5 @@ def _differences(
         for row, difference in zip(family, found, strict=True):
             smallest = detectable(difference, len(family))
             row["detectable"] = smallest if np.isfinite(smallest) else None
-        for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = adjusted
-            row["verdict"] = verdict(
-                row["low"],
-                row["high"],
-                adjusted,
-                row["seeds"],
-                diverged=row["verdict"] == "diverged",
-                larger_is_better=cell.metric != "eer",
-            )
+        decide(family, larger_is_better=cell.metric != "eer")
     return rows

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faceloss.compare.family import decide, over_seeds, seeds_of
 from faceloss.compare.prepare import Test
 from faceloss.data.corrupt import CORRUPTIONS, LEVELS, corrupt
 from faceloss.data.faces import Faces
-from faceloss.evaluate import Condition, holm, judge_robustness, paired_difference, summary, verdict
+from faceloss.evaluate import Condition, judge_robustness, paired_difference
 from faceloss.evaluate.robustness import CLEAN, PROTOCOL, Pairs
 from faceloss.evaluate.rows import result_record
 
@@ -111,18 +112,16 @@ def robustness_rows(
     rows = []
     for cell in cells:
         for label in labels:
-            seeds = sorted(seed for name, seed in found if name == label and cell in found[name, seed])
-            if seeds:
+            if seeds := seeds_of(found, cell, label):
                 who = {"kind": "robustness summary", "label": label, "loss": losses[label], "protocol": PROTOCOL}
                 who |= cell._asdict()
                 own = [found[label, seed][cell] for seed in seeds]
-                rows.append(who | _summary(own, [vectors[label, seed].get(cell.name) for seed in seeds]))
+                rows.append(who | over_seeds(own, [vectors[label, seed].get(cell.name) for seed in seeds]))
     for cell, clean in _compared(cells) if baseline else []:
         shown = cell._replace(metric=ADDED + cell.metric) if clean else cell
         family: list[Record] = []
         for label in [label for label in labels if label != baseline]:
-            both = [s for name, s in found if name == label and cell in found[name, s]]
-            seeds = sorted(s for s in both if cell in found.get((baseline, s), {}))
+            seeds = seeds_of(found, cell, label, baseline)
             row: Record = {"kind": "robustness difference", "label": label, "loss": losses[label], "baseline": baseline}
             row |= {
                 "protocol": PROTOCOL,
@@ -143,11 +142,7 @@ def robustness_rows(
                 family.append(row)
             if seeds or label in diverged:
                 rows.append(row)
-        for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = adjusted
-            stopped = row["verdict"] == "diverged"
-            limits = row["low"], row["high"], adjusted, row["seeds"]
-            row["verdict"] = verdict(*limits, diverged=stopped, larger_is_better=False)
+        decide(family, larger_is_better=False)
     return rows
 
 
@@ -177,17 +172,3 @@ def _number(
         return value, psi
     less = _number(found, vectors, label, seed, clean, None)
     return (value - less[0], psi - less[1]) if less else None
-
-
-def _summary(records: list[Record], influences: list[Vector | None]) -> Record:
-    row: Record = {"seeds": len(records), "value": None, "low": None, "high": None, "spread": None}
-    known = [psi for psi in influences if psi is not None]
-    values = [record["value"] for record in records if record["value"] is not None]
-    able = len(known) == len(values) == len(records)
-    row |= {"pairs": records[0]["pairs"], "status": "measured" if able else "not measurable"}
-    row["note"] = next((record["note"] for record in records if record["value"] is None), records[0]["note"])
-    if able:
-        total = summary(values, np.stack(known))
-        spread = total.spread if len(records) > 1 else None
-        row |= {"value": total.mean, "low": total.low, "high": total.high, "spread": spread}
-    return row

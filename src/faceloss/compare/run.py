@@ -17,7 +17,7 @@ from torch import Tensor
 from faceloss import losses, nets
 from faceloss.compare import why
 from faceloss.compare.contracts import same_as_checkpoint
-from faceloss.compare.flops import count
+from faceloss.compare.flops import count_once
 from faceloss.compare.judge import embedder, judge, observe
 from faceloss.compare.prepare import Bench
 from faceloss.compare.robustness import Watch
@@ -40,15 +40,15 @@ from faceloss.train.allocator import keep_freed_memory
 from faceloss.train.epochs import FaceEpochs
 from faceloss.train.loop import Diverged, LossFailed, Stopped, train
 from faceloss.train.ranks import ONE, Ranks
-from faceloss.train.settings import Recipe
+from faceloss.train.settings import Batches, Recipe
 from faceloss.train.state import State, build_optimizer, resolve_device
 
 Show = Callable[[State, int, dict[str, float]], None]
 
 
-def steps(study: Study, bench: Bench, batches: str) -> int:
+def steps(study: Study, bench: Bench, batches: Batches) -> int:
     """The number of training steps of a run with this composition of batches."""
-    epochs = FaceEpochs(bench.train, study.recipe, 0, batches)  # type: ignore[arg-type]
+    epochs = FaceEpochs(bench.train, study.recipe, 0, batches)
     return len(epochs.batches(0)) * study.recipe.epochs
 
 
@@ -115,7 +115,7 @@ def execute(
     ranks.alone(lambda: folder.mkdir(parents=True, exist_ok=True))
     study = study.model_copy(update={"recipe": recipe_of(run, study)})
     recipe = study.recipe
-    policy = policy_of(run, study)
+    policy = policy_of(run)
     classes = len(bench.train.identities)
     torch.set_num_threads(recipe.threads)
     keep_freed_memory()
@@ -137,7 +137,7 @@ def execute(
                 prepared = {"faces": decisive(bench.train.contract)}
                 train(
                     state,
-                    FaceEpochs(bench.train, recipe, run.seed, run.competitor.batches),  # type: ignore[arg-type]
+                    FaceEpochs(bench.train, recipe, run.seed, run.competitor.batches),
                     recipe,
                     seed=run.seed,
                     courses=lambda epoch: policy.ask(epoch)[0],
@@ -181,7 +181,7 @@ def help_with(run: Run, study: Study, bench: Bench, folder: Path, *, stop: Calla
         Stopped: ``stop`` said so; everything is saved.
     """
     study = study.model_copy(update={"recipe": recipe_of(run, study)})
-    policy = policy_of(run, study)
+    policy = policy_of(run)
     classes = len(bench.train.identities)
     torch.set_num_threads(study.recipe.threads)
     keep_freed_memory()
@@ -195,11 +195,11 @@ def recipe_of(run: Run, study: Study) -> Recipe:
     return study.recipe.model_copy(update={"epochs": study.recipe.epochs * run.competitor.times})
 
 
-def policy_of(run: Run, study: Study) -> Policy:
+def policy_of(run: Run) -> Policy:
     """What the hyperparameters of the run's loss are in which epoch; of a replay it is not yet known."""
     row = run.competitor
     if run.source:
-        return Replay([], study.recipe.epochs)
+        return Replay([], 0)
     return losses.policy(row.loss, seed=key(run.seed, "policy") % 2**62, **row.hyperparameters)
 
 
@@ -265,7 +265,7 @@ def _finish(
         "remarks": list(row.remarks),
         "epochs_done": state.epoch,
         "images_seen": state.images_seen,
-        **_flops(run, state, recipe),
+        **_flops(run, study, state),
     }
     log = read(folder)["epochs"]
     if log:
@@ -299,8 +299,8 @@ def _finish(
     return f"{status}: {reason}" if reason else status
 
 
-def _flops(run: Run, state: State, recipe: Recipe) -> dict[str, Any]:
-    found = count(state.net, run.competitor, recipe, state.loss.classes)
+def _flops(run: Run, study: Study, state: State) -> dict[str, Any]:
+    found = count_once(state.net, run.competitor, study, state.loss.classes)
     names = {"image": "flops_per_image", "net_step": "flops_net_step", "head_step": "flops_head_step", "batch": "batch"}
     return {names[name]: value for name, value in found._asdict().items()}
 

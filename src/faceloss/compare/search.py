@@ -90,8 +90,7 @@ class Search:
 
     def epochs(self, candidate: int) -> FaceEpochs:
         """The batches of a candidate."""
-        kind = self.run.competitor.batches
-        return FaceEpochs(self.bench.train, self.study.recipe, self.seed(candidate), kind)  # type: ignore[arg-type]
+        return FaceEpochs(self.bench.train, self.study.recipe, self.seed(candidate), self.run.competitor.batches)
 
     def place(self, epoch: int, candidate: int) -> Path:
         """The folder of a candidate."""

@@ -12,7 +12,7 @@ from faceloss import __version__
 from faceloss.compare.noise import Noise
 from faceloss.data.overlap import Choice
 from faceloss.errors import BadInput
-from faceloss.train.settings import Frozen, Recipe
+from faceloss.train.settings import Batches, Frozen, Recipe, identity_balanced
 
 BASELINE = "softmax"
 
@@ -58,7 +58,7 @@ class Competitor(NamedTuple):
     label: str
     loss: str
     hyperparameters: dict[str, Any]  # those given, with a number where the scale was "auto"
-    batches: str
+    batches: Batches
     remarks: tuple[str, ...] = ()  # sentences on what cannot work as meant
     times: int = 1  # trained for as many times the recipe's epochs
     source: str = ""  # label of the row whose schedule it replays
@@ -162,7 +162,7 @@ def parse_times(specification: str) -> int:
 
 
 def competitors(
-    study: Study, classes: int, steps: Callable[[str], int] = lambda batches: sys.maxsize
+    study: Study, classes: int, steps: Callable[[Batches], int] = lambda batches: sys.maxsize
 ) -> list[Competitor]:
     """The rows of a study, in the order given, the softmax baseline first; of a single training that one alone.
 
@@ -199,7 +199,7 @@ def competitors(
     if study.single:
         return rows
     control = Competitor(f"{BASELINE} (identity-balanced)", BASELINE, {}, "identity-balanced")
-    if any(row.batches == "identity-balanced" for row in rows):
+    if any(identity_balanced(row.batches) for row in rows):
         rows.insert(0, control)
     rows = [row for row in rows if row.label != BASELINE]
     rows.insert(0, Competitor(BASELINE, BASELINE, {}, "shuffled"))
@@ -217,7 +217,7 @@ def _balanced(row: Competitor) -> list[Competitor]:
         return []
     if row.batches == "shuffled":
         return [row._replace(label=f"{row.label} (group-balanced)", batches="group-balanced")]
-    both = "identity- and group-balanced"
+    both: Batches = "identity- and group-balanced"
     bare = row.label.removesuffix(" (identity-balanced)")
     return [row._replace(label=f"{bare} ({both if bare != row.label else 'group-balanced'})", batches=both)]
 
@@ -247,14 +247,6 @@ def plan(study: Study, rows: list[Competitor], digests: tuple[str, ...]) -> list
     folders = {(run.competitor.label, run.seed): run.folder for run in runs}
     sources = [folders.get((run.competitor.source, (run.seed + 1) % study.seeds), "") for run in runs]
     return [run._replace(source=source) for run, source in zip(runs, sources, strict=True)]
-
-
-def candidates(run: Run) -> int:
-    """How many models are tried at once in the search of ``run``; 1 where nothing is searched."""
-    from faceloss import losses
-
-    row = run.competitor
-    return 1 if run.source else losses.policy(row.loss, seed=0, **row.hyperparameters).width
 
 
 def full_hyperparameters(row: Competitor) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def of_loss(run: Run, loss: Loss) -> list[Record]:
     try:
         alike = losses.build(row.loss, dim=dim, classes=min(loss.classes, MOST_CLASSES), **row.hyperparameters)
         alike.set_hyperparameters(loss.hyperparameters())
-        curve = ruler.measure(alike, ANGLES).classes
+        curve = ruler.over_classes(alike, ANGLES)
     except Exception:  # of somebody's own loss, which need not work in three dimensions; a curve is not worth a run
         return []
     if curve is None:

@@ -2,14 +2,16 @@
 
     CACHE/<digest>/pixels.u8     [N,size,size,3] uint8
     CACHE/<digest>/index.json    which images are in it, in order, and which were refused, why
-    CACHE/<digest>/prints-1.u64  [N] perceptual hash of each (`faceloss.data.duplicates`), by version
+    CACHE/<digest>/prints-1.u64  [N] perceptual hash of each (`faceloss.data.duplicates`), by version: from when they
+                                 were first asked for, which is where sets are compared
 
 The digest covers every file's bytes, name, identity, split and group, the preprocessing and the size: whatever changes,
 another folder is used, so nothing in the cache can be stale. All files are therefore read and hashed at each start
 (about a second for ten thousand crops); decoding, the slow part, is skipped.
 
 Of a set that is streamed, ``CACHE/<digest>-stream`` holds all but the pixels: each image is decoded once, to see that
-it can be, and then again whenever it is asked for (`faceloss.data.encoded`).
+it can be, and then again whenever it is asked for (`faceloss.data.encoded`). It is hashed on that occasion, because to
+decode it anew for that would take four times as long.
 
 A folder appears under its name only when complete (written aside, synced, renamed): killed or concurrent writers leave
 at worst a ``tmp-`` folder, which is swept after a day.
@@ -33,10 +35,10 @@ import numpy as np
 import numpy.typing as npt
 
 from faceloss.data.decode import Unusable, decode, strict_warnings
-from faceloss.data.duplicates import PRINTS, prints
+from faceloss.data.duplicates import PRINTS, prints, prints_in_blocks
 from faceloss.data.encoded import Encoded
 from faceloss.data.entries import Entry, Source, silent
-from faceloss.data.faces import Faces, Refused, Rows, digest
+from faceloss.data.faces import Faces, Prints, Refused, Rows, digest
 from faceloss.errors import BadInput, CouldNotFinish
 from faceloss.files import write_atomically
 from faceloss.progress import Callback
@@ -63,7 +65,23 @@ class _Held(NamedTuple):
     pixels: npt.NDArray[np.uint8] | None  # None: they are streamed
     kept: list[int]  # rows
     reasons: dict[int, str]  # by refused row
-    prints: npt.NDArray[np.uint64] | None  # None: written by another version
+
+
+class _KeptPrints:
+    """The perceptual hashes of all images of a folder: those kept there, else computed and from now on kept."""
+
+    def __init__(self, folder: Path, pixels: npt.NDArray[np.uint8] | Rows) -> None:
+        self._folder, self._pixels = folder, pixels
+        self._found: npt.NDArray[np.uint64] | None = None
+
+    def __call__(self, progress: Callback) -> npt.NDArray[np.uint64]:
+        if self._found is None:
+            self._found = _open_prints(self._folder, len(self._pixels))
+        if self._found is None:
+            self._found = prints_in_blocks(self._pixels, progress)
+            with suppress(OSError, CouldNotFinish):  # it only costs time to have none
+                write_atomically(self._folder / _PRINTS, self._found.tobytes())
+        return self._found
 
 
 def read_faces(
@@ -85,7 +103,7 @@ def read_faces(
         found = _open(folder, size, len(hashed), stream)
     if found is None and hashed:
         raise CouldNotFinish(f"The cache {folder} could not be read back; delete it and start again.")
-    _, kept, reasons, _ = found or (None, [], {}, None)
+    _, kept, reasons = found or (None, [], {})
     refused += [
         Refused(entry.file, reasons[row], entry.identity, entry.split)
         for row, (entry, _) in enumerate(hashed)
@@ -114,7 +132,7 @@ def read_faces(
         refused=ledger,
         digest=key,
         generated=source.generated,
-        prints=_prints(folder, pixels, progress) if found.prints is None else found.prints,
+        prints=Prints(_KeptPrints(folder, pixels), np.arange(len(kept))),
     )
 
 
@@ -122,18 +140,6 @@ def _streamed(entries: list[Entry], hashes: tuple[str, ...], size: int) -> Rows:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks about odd files, which were looked at before
     shards = np.array([entry.place[0] for entry in entries], dtype=np.int64)
     return Rows(Encoded(tuple(entries), hashes, size, shards), np.arange(len(entries)))
-
-
-def _prints(folder: Path, pixels: npt.NDArray[np.uint8] | Rows, progress: Callback) -> npt.NDArray[np.uint64]:
-    """The perceptual hashes of decoded images, and from now on beside them."""
-    blocks = []
-    for start in range(0, len(pixels), _WINDOW):
-        blocks.append(prints(pixels[start : start + _WINDOW]))
-        progress("hashing pictures", min(start + _WINDOW, len(pixels)), len(pixels))
-    found = np.concatenate(blocks)
-    with suppress(OSError, CouldNotFinish):  # it only costs time to have none
-        write_atomically(folder / _PRINTS, found.tobytes())
-    return found
 
 
 def _hash_all(entries: tuple[Entry, ...], progress: Callback) -> tuple[list[tuple[Entry, str]], list[Refused]]:
@@ -176,15 +182,14 @@ def _open(folder: Path, size: int, images: int, stream: bool) -> _Held | None:
         shape = (len(kept), size, size, 3)
         if sorted([*kept, *reasons]) != list(range(images)):
             return None
-        hashes = _open_prints(folder, len(kept))
         if stream:
-            return _Held(None, kept, reasons, hashes)
+            return _Held(None, kept, reasons)
         if (folder / "pixels.u8").stat().st_size != int(np.prod(shape)):
             return None
         if not kept:
-            return _Held(np.zeros(shape, np.uint8), kept, reasons, hashes)
+            return _Held(np.zeros(shape, np.uint8), kept, reasons)
         pixels = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=shape)
-        return _Held(pixels, kept, reasons, hashes)
+        return _Held(pixels, kept, reasons)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -233,11 +238,11 @@ def _write(aside: Path, hashed: list[tuple[Entry, str]], size: int, stream: bool
             raise CouldNotFinish(f"{entry.file} changed while it was read; start again when nothing writes to it.")
         try:
             pixels = decode(data, size)
-            return b"" if stream else pixels.tobytes(), prints(pixels[None]).tobytes()
+            return (b"", prints(pixels[None]).tobytes()) if stream else (pixels.tobytes(), b"")
         except Unusable as reason:
             return str(reason)
 
-    kept: dict[int, bytes] = {}  # perceptual hashes by row
+    kept: dict[int, bytes] = {}  # perceptual hashes by row, b"" where they are not wanted yet
     refused: dict[int, str] = {}
     complete = aside / "complete"
     complete.mkdir()
@@ -252,9 +257,10 @@ def _write(aside: Path, hashed: list[tuple[Entry, str]], size: int, stream: bool
                 file.write(pixels)
             progress("decoding images", len(kept) + len(refused), len(hashed))
         _sync(file.fileno(), file.flush)
-    with open(complete / _PRINTS, "wb") as file:
-        file.writelines(kept[row] for row in sorted(kept))
-        _sync(file.fileno(), file.flush)
+    if stream:
+        with open(complete / _PRINTS, "wb") as file:
+            file.writelines(kept[row] for row in sorted(kept))
+            _sync(file.fileno(), file.flush)
     with open(complete / "index.json", "w", encoding="utf-8") as index:
         json.dump({"size": size, "kept": sorted(kept), "refused": dict(sorted(refused.items()))}, index)
         _sync(index.fileno(), index.flush)

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceloss.data.entries import silent
-from faceloss.data.faces import Faces
+from faceloss.data.faces import Faces, Prints, Rows
 from faceloss.progress import Callback
 
 PRINTS = 1
@@ -42,6 +42,7 @@ CORRELATION = 0.96
 
 _SIDE = 32
 _BLOCK = 1024  # images read at a time
+_FEW = 64  # pictures hashed at a time: of all those near it the fastest
 _GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 _FLAT = 0.25  # levels of standard deviation below which a picture shows nothing
 # The 64 lowest frequencies but the mean, by the sum of their two numbers.
@@ -98,13 +99,18 @@ def copies(a: Faces, b: Faces | None = None, progress: Callback = silent) -> Cop
 
 
 def prints_of(faces: Faces, progress: Callback = silent) -> npt.NDArray[np.uint64]:
-    """The perceptual hashes [N] of a set: those it carries, else computed."""
-    if faces.prints is not None:
-        return faces.prints
+    """The perceptual hashes [N] of a set: those it carries or its cache keeps, else computed."""
+    if isinstance(faces.prints, Prints):
+        return faces.prints.read(progress)
+    return prints_in_blocks(faces.pixels, progress) if faces.prints is None else faces.prints
+
+
+def prints_in_blocks(pixels: Pixels | Rows, progress: Callback = silent) -> npt.NDArray[np.uint64]:
+    """`prints` of many pictures, some at a time."""
     blocks = [np.zeros(0, np.uint64)]
-    for start in range(0, len(faces), _BLOCK):
-        blocks.append(prints(faces.pixels[start : start + _BLOCK]))
-        progress("hashing pictures", start + len(blocks[-1]), len(faces))
+    for start in range(0, len(pixels), _FEW):
+        blocks.append(prints(pixels[start : start + _FEW]))
+        progress("hashing pictures", start + len(blocks[-1]), len(pixels))
     return np.concatenate(blocks)
 
 

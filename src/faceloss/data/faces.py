@@ -7,7 +7,7 @@ Names are always valid text: bytes of a file name that are not UTF-8 are shown a
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceloss.data.decode import PREPROCESSING
+from faceloss.progress import Callback
 
 if TYPE_CHECKING:
     from faceloss.data.encoded import Encoded
@@ -59,6 +60,21 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
+class Prints:
+    """Perceptual hashes of some images of a set, which are computed when they are asked for."""
+
+    whole: Callable[[Callback], npt.NDArray[np.uint64]]  # those of all images of the set
+    numbers: npt.NDArray[np.int64]  # [M]
+
+    def __getitem__(self, index: Any) -> "Prints":
+        return Prints(self.whole, self.numbers[index])
+
+    def read(self, progress: Callback) -> npt.NDArray[np.uint64]:
+        """[M] the hashes."""
+        return self.whole(progress)[self.numbers]
+
+
+@dataclass(frozen=True, eq=False)
 class Faces:
     """A decoded set of crops. N images, C identities.
 
@@ -76,7 +92,7 @@ class Faces:
     hashes: tuple[str, ...]  # N, sha256 of the encoded file
     refused: tuple[Refused, ...]
     digest: str
-    prints: npt.NDArray[np.uint64] | None = None  # [N] perceptual hashes, where somebody computed them
+    prints: npt.NDArray[np.uint64] | Prints | None = None  # [N] perceptual hashes; see `faceloss.data.duplicates`
     generated: bool = False  # no picture shows a real person, so any may be shown; see `faceloss.data.about`
     contract: dict[str, Any] | None = None  # how they were prepared (`faceloss.data.contract`); None: nobody says
 

@@ -23,7 +23,7 @@ from faceloss.evaluate.metrics import (
 )
 from faceloss.evaluate.neural_collapse import CosineStatistics, NeuralCollapse, cosine_statistics, measure_collapse
 from faceloss.evaluate.openset import OpenSet, judge_open_set
-from faceloss.evaluate.pair_groups import judge_pairs_by_group
+from faceloss.evaluate.pair_groups import judge_pair_groups, judge_pairs_by_group
 from faceloss.evaluate.power import detectable
 from faceloss.evaluate.protocol import judge_protocol, load_protocol
 from faceloss.evaluate.protocols import judge_closed_set, judge_matrix, judge_pairs, judge_rank, judge_scores
@@ -67,6 +67,7 @@ __all__ = [
     "judge_groups",
     "judge_matrix",
     "judge_open_set",
+    "judge_pair_groups",
     "judge_pairs",
     "judge_pairs_by_group",
     "judge_protocol",

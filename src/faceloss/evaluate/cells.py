@@ -102,6 +102,23 @@ def codes(identities: ArrayLike, n: int, what: str = "identities", *, nameless: 
     return code.astype(np.int64), len(found)
 
 
+def pair_subjects(same: NDArray[np.bool_], one: Ints | None, two: Ints | None) -> tuple[Ints, Ints, int, str]:
+    """The subjects of pairs, those that occur as 0..S-1: first, second [M], S, and a note on them.
+
+    Without ``one``, ``two`` [M] every pair has subjects of its own. Refuses pairs that are marked against them.
+    """
+    note = ""
+    if one is None or two is None:
+        note = "subjects unknown: every pair counted as its own"
+        one = np.arange(same.size) * 2
+        two = np.where(same, one, one + 1)
+    elif np.any((one == two) != same):
+        wrong = int(np.count_nonzero((one == two) != same))
+        raise BadInput(f"{wrong} pairs are marked same or different against their identities; correct the list.")
+    _, both = np.unique(np.concatenate([one, two]), return_inverse=True)
+    return both[: same.size], both[same.size :], int(both.max()) + 1, note
+
+
 def cell(
     protocol: str,
     metric: str,

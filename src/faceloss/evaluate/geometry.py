@@ -1,4 +1,6 @@
-"""Directions of embeddings: have they collapsed (two measures, as either misses a kind), how near are mates."""
+"""Directions of embeddings: have they collapsed (two measures, as either misses a kind), how near are mates, a map."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,3 +53,30 @@ def effective_rank(embeddings: ArrayLike) -> float:
         return 1.0
     share = values[values > 1e-12 * total] / total
     return float(np.exp(-(share * np.log(share)).sum()))
+
+
+class Plane(NamedTuple):
+    """Places [N,2] on the two directions in which rows vary most, and the share of the variance on each."""
+
+    places: NDArray[np.float64]
+    share: tuple[float, float]
+
+
+def principal_plane(embeddings: ArrayLike) -> Plane:
+    """The first two principal components of rows [N,D] at length 1, N and D 2 or more.
+
+    With E the rows less their mean and E = U S V^T (singular values from the largest), places are U S and shares
+    S^2 / sum S^2, of the first two. Distances in the plane are at most those between the rows. Which way a direction
+    points is arbitrary; here the row farthest out along it is on the positive side. Of rows that are all the same,
+    places and shares are 0.
+    """
+    e = unit(embeddings)
+    u, s, _ = np.linalg.svd(e - e.mean(axis=0), full_matrices=False)
+    places = u[:, :2] * s[:2]
+    farthest = places[np.abs(places).argmax(axis=0), np.arange(2)]
+    places *= np.where(farthest < 0, -1.0, 1.0)
+    total = float((s**2).sum())
+    if total < 1e-12:
+        return Plane(np.zeros_like(places), (0.0, 0.0))
+    first, second = (s[:2] ** 2 / total).tolist()
+    return Plane(places, (first, second))

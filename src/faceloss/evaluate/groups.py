@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike
 
 from faceloss.errors import BadInput
 from faceloss.evaluate.cells import MEASURED, NOT_MEASURABLE, Progress, Unit, codes, unit
-from faceloss.evaluate.metrics import EXPECTED_ERRORS, Floats, Ints, allowed_errors, measurable
-from faceloss.evaluate.pairing import Cells, count_pairs
+from faceloss.evaluate.metrics import EXPECTED_ERRORS, Floats, allowed_errors, measurable
+from faceloss.evaluate.pairing import Cells, Compared, count_pairs
 from faceloss.evaluate.statistics import (
     LEVEL,
     SEEDS_FOR_A_CLAIM,
@@ -38,15 +38,16 @@ from faceloss.evaluate.stream import above, largest
 
 FARS = (1e-3, 1e-2, 1e-1)
 MOST_GROUPS = 32
+ACCURACY = "accuracy"  # the one metric here of which more is better
 
 
 class GroupRate(NamedTuple):
     """One number about one group, or about two."""
 
-    metric: str  # fmr | fnmr | and of each: "to the others" | "gap" | "ratio"
+    metric: str  # fmr | fnmr | accuracy | and of each: "to the others" | "gap" | "ratio"
     group: str
     other: str  # the second group of a cross-group rate; the best group of a gap or ratio; else ""
-    at: float  # the global FAR
+    at: float | None  # the global FAR; an accuracy has none
     threshold: float | None
     attained: float | None  # attained global FAR
     value: float | None
@@ -99,14 +100,14 @@ def judge_groups(
     if subjects < 2:
         raise BadInput(f"All {len(e)} images belong to one identity; at least two are needed.")
     note = f"{np.count_nonzero(~known)} images without a group left out" if not known.all() else ""
-    return _judge(e, code, subjects, group, found, far, note, progress)
+    return rates_of(e, count_pairs(code, subjects, group, len(found)), subjects, found, far, note, progress)
 
 
-def _judge(
-    e: Unit, code: Ints, subjects: int, group: Ints, names: list[str], far: float | None, note: str,
-    progress: Progress | None,
+def rates_of(
+    e: Unit, pairs: Compared, subjects: int, names: list[str], far: float | None, note: str,
+    progress: Progress | None = None,
 ) -> tuple[GroupRate, ...]:  # fmt: skip
-    pairs = count_pairs(code, subjects, group, len(names))
+    """FMR and FNMR of each of the groups ``names`` over ``pairs`` of ``e``; see :func:`judge_groups`."""
     impostors = int(sum(pairs.total.values()))
     within = [pairs.total[g, g] for g in range(len(names))]
     able = [f for f in FARS[:2] if all(measurable(f, count) for count in within)]
@@ -114,7 +115,7 @@ def _judge(
     at = far if far is not None else next(iter(able), FARS[-1])
     if not measurable(at, impostors):
         reason = f"needs {EXPECTED_ERRORS / at:,.0f} impostor pairs, there are {impostors:,}"
-        return tuple(_missing(m, name, "", at, 0, reason) for m in ("fmr", "fnmr") for name in names)
+        return tuple(missing_rate(m, name, "", at, 0, reason) for m in ("fmr", "fnmr") for name in names)
     fars = (min(1.0, 2 * at), at, at / 2)
     limits = [min(allowed_errors(f, impostors), impostors - 1) for f in fars]
     thresholds = [above(score) for score in largest(lambda: pairs.impostor_scores(e, progress), limits)]
@@ -130,7 +131,7 @@ def _judge(
         other = names[h] if g != h else ""
         if not measurable(at, c.pairs):
             reason = f"needs {EXPECTED_ERRORS / at:,.0f} impostor pairs, there are {c.pairs:,}"
-            rates.append(_missing("fmr", names[g], other, at, c.pairs, reason, thresholds[1]))
+            rates.append(missing_rate("fmr", names[g], other, at, c.pairs, reason, thresholds[1]))
             continue
         value = c.accepted[1] / c.pairs
         own = (c.touched - value * c.all) / c.pairs
@@ -146,7 +147,7 @@ def _judge(
         n, mates = int(inside.sum()), int(np.unique(genuine.subject[inside]).size)
         if n < EXPECTED_ERRORS or mates < 2:
             reason = f"{n} genuine pairs of {mates} identities; at least {EXPECTED_ERRORS} of two are needed"
-            rates.append(_missing("fnmr", name, "", at, n, reason, thresholds[1]))
+            rates.append(missing_rate("fnmr", name, "", at, n, reason, thresholds[1]))
             continue
         score, subject = genuine.score[inside], genuine.subject[inside]
         miss = score < np.float32(thresholds[1])
@@ -156,11 +157,11 @@ def _judge(
         steep = rise / (np.log(fars[0] / fars[2]) * share[1]) if share[1] > 0 else 0.0
         c = Cells.counted(n, int(miss.sum()))
         rates.append(_rate("fnmr", name, "", at, thresholds[1], share[1], c, value, own + steep * whole, mates, note))
-    return (*rates, *(row for metric in ("fmr", "fnmr") for row in _compared(metric, rates)))
+    return (*rates, *(row for metric in ("fmr", "fnmr") for row in compared(metric, rates)))
 
 
-def _missing(
-    metric: str, group: str, other: str, at: float, pairs: int, note: str, threshold: float | None = None
+def missing_rate(
+    metric: str, group: str, other: str, at: float | None, pairs: int, note: str, threshold: float | None = None
 ) -> GroupRate:
     return GroupRate(
         metric, group, other, at, threshold, None, None, None, None, None, pairs, None, NOT_MEASURABLE, None, note
@@ -178,8 +179,8 @@ def _rate(
     )  # fmt: skip
 
 
-def _compared(metric: str, rates: list[GroupRate]) -> list[GroupRate]:
-    """Each measurable group against the mean of the others; largest minus, and over, smallest rate."""
+def compared(metric: str, rates: list[GroupRate]) -> list[GroupRate]:
+    """Each measurable group against the mean of the others; largest minus, and over, smallest error rate."""
     own = [row for row in rates if row.metric == metric and not row.other]
     able = [row for row in own if row.value is not None]
     rows = []
@@ -187,7 +188,7 @@ def _compared(metric: str, rates: list[GroupRate]) -> list[GroupRate]:
         name = f"{metric} to the others"
         if row not in able or len(able) < 2:
             reason = row.note if row not in able else "no other group is measurable"
-            rows.append(_missing(name, row.group, "", row.at, row.pairs, reason)._replace(verdict="not measurable"))
+            rows.append(missing_rate(name, row.group, "", row.at, row.pairs, reason)._replace(verdict="not measurable"))
             continue
         others = [other for other in able if other is not row]
         mean = float(np.mean([other.value for other in others if other.value is not None]))
@@ -205,7 +206,7 @@ def _compared(metric: str, rates: list[GroupRate]) -> list[GroupRate]:
     for k, row in enumerate(rows):
         if row.group in adjusted and row.low is not None and row.high is not None:
             p = adjusted[row.group]  # the claim is about this network: seeds do not come into it
-            phrase = verdict(row.low, row.high, p, SEEDS_FOR_A_CLAIM, larger_is_better=False)
+            phrase = verdict(row.low, row.high, p, SEEDS_FOR_A_CLAIM, larger_is_better=metric == ACCURACY)
             rows[k] = row._replace(p_holm=p, verdict=phrase)
     return [*rows, *_extremes(metric, own, able)]
 
@@ -214,7 +215,10 @@ def _extremes(metric: str, own: list[GroupRate], able: list[GroupRate]) -> list[
     if len(able) < len(own) or len(able) < 2:
         few = ", ".join(row.group for row in own if row not in able)
         reason = f"not measurable in {few}" if few else "one group only"
-        return [_missing(f"{metric} {name}", "", "", own[0].at, 0, reason) for name in ("gap", "ratio")]
+        return [missing_rate(f"{metric} {name}", "", "", own[0].at, 0, reason) for name in ("gap", "ratio")]
+    if metric == ACCURACY:  # of its errors, so that the worst group has the largest
+        able = [row._replace(value=1 - row.value, influence=-row.influence) for row in able
+                if row.value is not None and row.influence is not None]  # fmt: skip
     ordered = sorted(able, key=lambda row: -(row.value or 0.0))
     worst, best = ordered[0], ordered[-1]
     assert worst.value is not None
@@ -230,7 +234,7 @@ def _extremes(metric: str, own: list[GroupRate], able: list[GroupRate]) -> list[
     )  # fmt: skip
     if best.value <= 0:
         reason = f"{best.group} has no error"
-        ratio = _missing(f"{metric} ratio", worst.group, best.group, worst.at, pairs, reason, worst.threshold)
+        ratio = missing_rate(f"{metric} ratio", worst.group, best.group, worst.at, pairs, reason, worst.threshold)
         return [gap, ratio]
     psi = worst.influence / worst.value - best.influence / best.value
     from scipy.special import stdtrit  # type: ignore[import-untyped]

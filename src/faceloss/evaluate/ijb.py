@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from faceloss.errors import BadInput
 from faceloss.evaluate.protocol import Array
+from faceloss.evaluate.scores import read_text
 
 ROLE = re.compile(r"(?:1n|search)_(gallery|probe)(?:_[a-z]*(\d*))?", re.IGNORECASE)
 MEDIA = ("MEDIA_ID", "SIGHTING_ID")
@@ -65,7 +66,9 @@ def read_lists(paths: Sequence[str | Path]) -> Lists:
     faces: list[_Faces] = []
     pairs: list[Array] = []
     for path in map(Path, paths):
-        text = _text(path)
+        text = read_text(path)
+        if not text.strip():
+            raise BadInput(f"{path} is empty.")
         first = text.partition("\n")[0]
         fields = [field.strip() for field in (first.split(",") if "," in first else first.split())]
         if "TEMPLATE_ID" in (field.upper() for field in fields):
@@ -101,18 +104,6 @@ def with_lists(arrays: dict[str, Array], paths: Sequence[str | Path]) -> Lists:
     if twice := sorted(found.arrays.keys() & arrays.keys()):
         raise BadInput(f"{twice[0]} are given with the embeddings and by the lists; leave one out.")
     return Lists({**arrays, **found.arrays}, found.note)
-
-
-def _text(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError) as reason:
-        raise BadInput(f"{path} cannot be read as text ({reason}).") from None
-    if not text.strip():
-        raise BadInput(f"{path} is empty.")
-    return text
 
 
 def _whole(field: str) -> bool:

@@ -1,13 +1,15 @@
-"""All pairs of a labelled set, counted by the groups of their two images and by subject; in blocks, never N x N."""
+"""Pairs counted by the groups of their two images and by subject: all of a labelled set, in blocks and never N x N, or
+those of a list.
+"""
 
 from collections.abc import Iterator
 from itertools import combinations_with_replacement
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faceloss.evaluate.cells import Progress, Unit
+from faceloss.evaluate.cells import Progress, Unit, pair_cosines
 from faceloss.evaluate.metrics import Floats, Ints
 from faceloss.evaluate.statistics import sums
 from faceloss.evaluate.stream import COLUMNS, ROWS, Scores
@@ -45,7 +47,26 @@ class Genuine(NamedTuple):
     cell: Ints  # [G] the group where both images are of one, else -1
 
 
+class Compared(Protocol):
+    """Pairs of the rows of embeddings."""
+
+    @property
+    def total(self) -> dict[tuple[int, int], int]:
+        """Impostor pairs between two groups, (g, g) of every group."""
+
+    def impostor_scores(self, e: Unit, progress: Progress | None) -> Iterator[Scores]:
+        """In blocks, the same every time."""
+
+    def accepted(self, e: Unit, thresholds: list[float], progress: Progress | None) -> dict[tuple[int, int], Cells]:
+        """Counts at rising thresholds of every cell of ``total``; those by subject at the middle one."""
+
+    def genuine(self, e: Unit) -> Genuine:
+        """Scores of the pairs of images of one person."""
+
+
 class Pairs(NamedTuple):
+    """All pairs of a labelled set."""
+
     subject: Ints  # [N]
     group: Ints  # [N]
     images: Floats  # [S,G] images of each subject in each group
@@ -148,3 +169,57 @@ def count_pairs(subject: Ints, subjects: int, group: Ints, groups: int) -> Pairs
         count = (one.sum() ** 2 - np.sum(one**2)) / 2 if g == h else one.sum() * two.sum() - np.sum(one * two)
         total[g, h] = int(count)
     return Pairs(subject, group, images, total)
+
+
+class Listed(NamedTuple):
+    """The M pairs of a list."""
+
+    first: Ints  # [M] rows of the embeddings
+    second: Ints  # [M]
+    one: Ints  # [M] the subject of each image, in 0..subjects-1; one == two for genuine pairs
+    two: Ints  # [M]
+    low: Ints  # [M] the groups of the two images, low <= high
+    high: Ints  # [M]
+    subjects: int
+    groups: int
+
+    @property
+    def total(self) -> dict[tuple[int, int], int]:
+        """Impostor pairs within every group, and between two groups where there are any."""
+        apart = self.one != self.two
+        counts = np.bincount((self.low * self.groups + self.high)[apart], minlength=self.groups**2).tolist()
+        cells = combinations_with_replacement(range(self.groups), 2)
+        return {(g, h): counts[g * self.groups + h] for g, h in cells if g == h or counts[g * self.groups + h]}
+
+    def _scores(self, e: Unit, wanted: NDArray[np.bool_]) -> Scores:
+        return pair_cosines(e, self.first[wanted], self.second[wanted]).astype(np.float32)
+
+    def impostor_scores(self, e: Unit, progress: Progress | None) -> Iterator[Scores]:
+        yield self._scores(e, self.one != self.two)
+
+    def accepted(self, e: Unit, thresholds: list[float], progress: Progress | None) -> dict[tuple[int, int], Cells]:
+        apart = self.one != self.two
+        level = np.searchsorted(np.array(thresholds, dtype=np.float32), self._scores(e, apart), "right")
+        one, two, low, high = (part[apart] for part in (self.one, self.two, self.low, self.high))
+        found = {}
+        for (g, h), pairs in self.total.items():
+            inside = (low == g) & (high == h)
+            a, b, k = one[inside], two[inside], level[inside]
+            taken = k > len(thresholds) // 2
+            _, dyad = np.unique(np.minimum(a, b) * self.subjects + np.maximum(a, b), return_inverse=True)
+            each = np.bincount(dyad).astype(np.float64)  # pairs of the same two subjects
+            own = np.bincount(dyad[taken], minlength=each.size)
+            touched, every = (
+                sums(a[part], np.ones(int(part.sum())), self.subjects)
+                + sums(b[part], np.ones(int(part.sum())), self.subjects)
+                for part in (taken, np.ones_like(taken))
+            )
+            counts = tuple(int(np.count_nonzero(k > place)) for place in range(len(thresholds)))
+            squares = float(np.sum(each**2))
+            found[g, h] = Cells(pairs, counts, touched, every, own[own > 0].astype(np.int64), each[own > 0], squares)
+        return found
+
+    def genuine(self, e: Unit) -> Genuine:
+        same = self.one == self.two
+        cell = np.where(self.low == self.high, self.low, -1)
+        return Genuine(self._scores(e, same), self.one[same], cell[same])

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from faceloss.errors import BadInput, unknown
 from faceloss.evaluate.cells import Judged, Measured, Progress, codes
 from faceloss.evaluate.distractors import judge_distractors
-from faceloss.evaluate.groups import GroupRate, judge_groups
+from faceloss.evaluate.groups import MOST_GROUPS, GroupRate, judge_groups
 from faceloss.evaluate.linear import hold_out
 from faceloss.evaluate.openset import OpenSetCurve, judge_open_set
-from faceloss.evaluate.pair_groups import judge_pairs_by_group
+from faceloss.evaluate.pair_groups import judge_pair_groups, judge_pairs_by_group
 from faceloss.evaluate.protocols import judge_closed_set, judge_matrix, judge_pairs, judge_rank
 from faceloss.evaluate.robustness import Condition, Pairs, judge_robustness
 from faceloss.evaluate.templates import judge_templates
@@ -89,8 +89,10 @@ def _pairs(arrays: Arrays, progress: Progress | None) -> Outcome:
 
 
 def _pairs_by_group(arrays: Arrays, progress: Progress | None) -> Outcome:
-    e, groups = arrays["embeddings"], arrays["groups"]
-    return Outcome(judge_pairs_by_group(e, *pair_list(arrays), groups, arrays.get("identities")).rows)
+    given = arrays["embeddings"], *pair_list(arrays), arrays["groups"], arrays.get("identities")
+    rows = judge_pairs_by_group(*given).rows
+    several = 2 <= len({row.group for row in rows} - {""}) <= MOST_GROUPS
+    return Outcome(rows, judge_pair_groups(*given) if several else ())
 
 
 def _cross_matrix(

@@ -14,7 +14,7 @@ wrong shapes, a single identity) is refused with BadInput.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from faceloss.errors import BadInput
 from faceloss.evaluate import linear, scale
@@ -29,6 +29,7 @@ from faceloss.evaluate.cells import (
     codes,
     missing,
     pair_cosines,
+    pair_subjects,
     unit,
 )
 from faceloss.evaluate.metrics import (
@@ -46,15 +47,15 @@ RANKS = (1, 5, 10)
 SHOWN_FAR = (1e-3, 1e-2, 1e-1)  # the score histogram marks the threshold of the first that is measurable
 
 
-def _few(genuine: int, impostor: int, mated: int) -> str:
-    """Why EER, AUC and accuracy cannot be measured, or ""."""
+def few_pairs(genuine: int, impostor: int, mated: int) -> str:
+    """Why EER, AUC and accuracy cannot be measured of so many pairs and identities with two images, or ""."""
     if min(genuine, impostor) < EXPECTED_ERRORS:
         return f"{genuine} genuine and {impostor} impostor pairs; at least {EXPECTED_ERRORS} of each are needed"
     return "" if mated > 1 else "only one identity has two images; at least two are needed"
 
 
 def _verification(protocol: str, found: Verification, note: str = "") -> tuple[Measured, ...]:
-    few = _few(found.genuine, found.impostor, found.mated)
+    few = few_pairs(found.genuine, found.impostor, found.mated)
     everything = found.genuine + found.impostor
     rows = []
     given = {point.far: point for point in found.points if point.far is not None}
@@ -108,6 +109,30 @@ def _judged(rows: tuple[Measured, ...], found: Verification) -> Judged:
     return Judged(rows, det, found.scores, shown.threshold if shown else None, shown.at if shown else None)
 
 
+def checked_pairs(
+    images: int, first: ArrayLike, second: ArrayLike, same: ArrayLike
+) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Two rows of the embeddings of ``images`` images each, and whether they are of one person; else refused."""
+    a, b, flags = (np.asarray(part) for part in (first, second, same))
+    if a.ndim != 1 or not a.shape == b.shape == flags.shape or not a.size:
+        raise BadInput(
+            f"first {a.shape}, second {b.shape} and same {flags.shape} must be flat, equally long and not empty."
+        )
+    if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        raise BadInput(f"Pairs must be whole row numbers of the embeddings, not {a.dtype} and {b.dtype}.")
+    if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) >= images:
+        raise BadInput(
+            f"A pair names image {max(int(a.max()), int(b.max()))} or a negative one; images are 0 to {images - 1}."
+        )
+    if not np.isin(flags, (0, 1)).all():
+        raise BadInput("The same-flag of every pair must be 0 or 1 (False or True).")
+    if np.any(a == b):
+        raise BadInput(
+            f"{int(np.count_nonzero(a == b))} pairs compare an image with itself; take them out of the list."
+        )
+    return a.astype(np.int64), b.astype(np.int64), flags.astype(bool)
+
+
 def judge_pairs(
     embeddings: ArrayLike,
     first: ArrayLike,
@@ -122,24 +147,7 @@ def judge_pairs(
     subjects of its own; the intervals are then too narrow where subjects repeat, and the rows' note says so.
     """
     e = unit(embeddings)
-    a, b, flags = (np.asarray(part) for part in (first, second, same))
-    if a.ndim != 1 or not a.shape == b.shape == flags.shape or not a.size:
-        raise BadInput(
-            f"first {a.shape}, second {b.shape} and same {flags.shape} must be flat, equally long and not empty."
-        )
-    if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
-        raise BadInput(f"Pairs must be whole row numbers of the embeddings, not {a.dtype} and {b.dtype}.")
-    if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) >= len(e):
-        raise BadInput(
-            f"A pair names image {max(int(a.max()), int(b.max()))} or a negative one; images are 0 to {len(e) - 1}."
-        )
-    if not np.isin(flags, (0, 1)).all():
-        raise BadInput("The same-flag of every pair must be 0 or 1 (False or True).")
-    if np.any(a == b):
-        raise BadInput(
-            f"{int(np.count_nonzero(a == b))} pairs compare an image with itself; take them out of the list."
-        )
-    a, b, flags = a.astype(np.int64), b.astype(np.int64), flags.astype(bool)
+    a, b, flags = checked_pairs(len(e), first, second, same)
     one = two = None
     if identities is not None:
         code, _ = codes(identities, len(e))
@@ -168,22 +176,15 @@ def judge_scores(
     if not np.isin(flags, (0, 1)).all():
         raise BadInput("The same-flag of every pair must be 0 or 1 (False or True).")
     flags = flags.astype(bool)
-    if first is None or second is None:
-        one, note = np.arange(score.size) * 2, "subjects unknown: every pair counted as its own"
-        two = np.where(flags, one, one + 1)
-    else:
-        both, _ = codes(
-            np.concatenate([np.asarray(first), np.asarray(second)]), 2 * score.size, "subjects of the pairs"
-        )
-        one, two, note = both[: score.size], both[score.size :], ""
-        if np.any((one == two) != flags):
-            wrong = int(np.count_nonzero((one == two) != flags))
-            raise BadInput(f"{wrong} pairs are marked same or different against their identities; correct the list.")
-    _, both = np.unique(np.concatenate([one, two]), return_inverse=True)
-    one, two, subjects = both[: score.size], both[score.size :], int(both.max()) + 1
+    one = two = None
+    if first is not None and second is not None:
+        names = np.concatenate([np.asarray(first), np.asarray(second)])
+        both, _ = codes(names, 2 * score.size, "subjects of the pairs")
+        one, two = both[: score.size], both[score.size :]
+    one, two, subjects, note = pair_subjects(flags, one, two)
 
     genuine, impostor = int(flags.sum()), int((~flags).sum())
-    few = _few(genuine, impostor, int(np.unique(one[flags]).size))
+    few = few_pairs(genuine, impostor, int(np.unique(one[flags]).size))
     found = verify_pairs(score, flags, one, two, subjects) if genuine and impostor else None
     rows: list[Measured] = []
     folds = np.asarray(fold) if fold is not None else None
@@ -235,7 +236,7 @@ def judge_matrix(
     genuine = int(np.sum(sizes * (sizes - 1) // 2))
     impostor = len(e) * (len(e) - 1) // 2 - genuine
     if not genuine:
-        few = _few(genuine, impostor, 0)
+        few = few_pairs(genuine, impostor, 0)
         rows = [missing("cross-matrix", "tar", far, 0, subjects, few) for far in FAR_GRID]
         rows += [missing("cross-matrix", name, None, impostor, subjects, few) for name in ("eer", "auc")]
         return Judged(tuple(rows))

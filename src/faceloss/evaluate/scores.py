@@ -48,14 +48,18 @@ def _npz(place: Path) -> Table:
         raise BadInput(f"{place} cannot be read as an .npz file of plain arrays ({reason}).") from None
 
 
-def _csv(place: Path) -> Table:
+def read_text(place: Path) -> str:
+    """The text of a file in UTF-8; raises BadInput where there is none."""
     try:
-        text = place.read_bytes().decode("utf-8-sig")
+        return place.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise BadInput(f"There is no file {place}.") from None
     except (OSError, UnicodeDecodeError) as reason:
         raise BadInput(f"{place} cannot be read as text ({reason}).") from None
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+
+
+def _csv(place: Path) -> Table:
+    rows = [row for row in csv.reader(io.StringIO(read_text(place))) if row]
     head = [name.strip() for name in rows[0]] if rows else []
     for name in head:
         if name not in COLUMNS:

@@ -119,11 +119,7 @@ def measure(loss: Loss, angles: Sequence[float] = ANGLES, progress: Progress = s
     Raises:
         ValueError: an angle outside, or embeddings of fewer than 3 dimensions.
     """
-    if not angles or not all(0 < angle < 180 for angle in angles):
-        raise ValueError(f"Angles must lie inside 0 .. 180 degrees; given {list(angles)}.")
-    if loss.dim < DIM:
-        raise ValueError(f"The ruler needs embeddings of at least {DIM} dimensions; given {loss.dim}.")
-    terms = list(_terms(copy.deepcopy(loss).double().eval()))
+    terms = _measured(loss, angles)
     heads = [(weight, term) for _, weight, term in terms if isinstance(term, ClassHead | BinaryHead)]
     tuples = [(weight, term) for _, weight, term in terms if isinstance(term, TupleHead)]
     curves = (ClassHead, BinaryHead, TupleHead)
@@ -132,6 +128,21 @@ def measure(loss: Loss, angles: Sequence[float] = ANGLES, progress: Progress = s
         _pair_curve(tuples, angles, progress) if tuples else None,
         left_out=tuple(name for name, _, term in terms if name and not isinstance(term, curves)),
     )
+
+
+def over_classes(loss: Loss, angles: Sequence[float] = ANGLES) -> ClassCurve | None:
+    """The ``classes`` of :func:`measure` alone, for less work where ``loss`` is over pairs too, or only."""
+    heads = [(weight, term) for _, weight, term in _measured(loss, angles) if isinstance(term, ClassHead | BinaryHead)]
+    return _class_curve(heads, angles, silent) if heads else None
+
+
+def _measured(loss: Loss, angles: Sequence[float]) -> list[tuple[str, float, Loss]]:
+    """The terms of a copy of ``loss``, ready to be measured."""
+    if not angles or not all(0 < angle < 180 for angle in angles):
+        raise ValueError(f"Angles must lie inside 0 .. 180 degrees; given {list(angles)}.")
+    if loss.dim < DIM:
+        raise ValueError(f"The ruler needs embeddings of at least {DIM} dimensions; given {loss.dim}.")
+    return list(_terms(copy.deepcopy(loss).double().eval()))
 
 
 def factors(loss: Loss, probabilities: Sequence[float]) -> tuple[float, ...]:
@@ -147,14 +158,14 @@ def factors(loss: Loss, probabilities: Sequence[float]) -> tuple[float, ...]:
     Raises:
         ValueError: as :func:`measure`.
     """
-    middle = measure(loss, [90.0]).classes
+    middle = over_classes(loss, [90.0])
     if middle is None:
         return ()
     s = middle.scale
     others = s * middle.target[0] + float(log_odds(torch.tensor(middle.loss[0], dtype=torch.float64)))  # R
     cosines = [(others + math.log(p / (1 - p))) / s for p in probabilities]
     angles = [math.degrees(math.acos(cos)) for cos in cosines if -1 < cos < 1]
-    curve = measure(loss, angles).classes if angles else None
+    curve = over_classes(loss, angles) if angles else None
     found = iter(curve.loss if curve is not None else ())
     return tuple(
         math.exp(-next(found)) / p if -1 < cos < 1 else math.nan for p, cos in zip(probabilities, cosines, strict=True)

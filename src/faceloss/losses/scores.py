@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from faceloss.losses import stream
 from faceloss.losses.class_vectors import ClassVectors
 from faceloss.losses.operations import normalize
+from faceloss.losses.products import differentiable_inner
 from faceloss.losses.sampling import spread_out
 from faceloss.losses.shards import Shards
 
@@ -133,7 +134,7 @@ class Scores:
         again = self.blocks.stream and 4 * len(self.features) * self.classes * 4 > self.blocks.keep
 
         def part(rows: Tensor, bias: Tensor | None, low: int) -> tuple[Tensor, ...]:
-            z = self.features @ (normalize(rows) if self.unit else rows).T  # [B,c*each]
+            z = differentiable_inner(self.features, normalize(rows) if self.unit else rows)  # [B,c*each]
             z = z if each == 1 else z.view(len(z), -1, each).amax(2)  # [B,c]
             z = z if bias is None else z + bias
             mine = column.unsqueeze(1) == torch.arange(low, low + z.shape[1], device=z.device)  # [B,c]

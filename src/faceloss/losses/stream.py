@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from faceloss.losses.operations import SMALLEST_NORM
+from faceloss.losses.products import add_inner, inner
 from faceloss.losses.sampling import spread_out
 
 LOG2E = 1 / math.log(2)
@@ -109,9 +110,10 @@ class _Stream(torch.autograd.Function):
             here = order[cuts[index] : cuts[index + 1]]  # the samples whose own class is in this block
             entry = (column[here] - low, here)
             v = _directions(_part(rows, chosen, low, high), lengths, low, high).to(product)  # [c,D]
-            z = kept[low:high] if keep else kept[: high - low]  # [c,B]
+            e = kept[low:high] if keep else kept[: high - low]  # [c,B]
             b = None if bias is None else bias[low:high]
-            own[here] = _logits(v, x, b, None if bounded else shift, entry, z).to(shift.dtype) + shift[here]
+            z, mine = _logits(v, x, b, None if bounded else shift, entry, e)
+            own[here] = mine.to(shift.dtype) + shift[here]
             peak = z.amax(0).to(shift.dtype)  # [B], less M
             largest = torch.maximum(largest, shift + peak)
             if not bounded:
@@ -119,13 +121,13 @@ class _Stream(torch.autograd.Function):
                 unset = unset & (peak == -math.inf)
                 if bool(leap.any()):
                     before, (total, pull, shift) = shift, _raised(total, pull, shift, leap, product)
-                    _logits(v, x, b, shift, entry, z)  # anew: a difference would keep the rounding of larger numbers
+                    z, _ = _logits(v, x, b, shift, entry, e)  # anew: a difference keeps the rounding of larger ones
                     z.clamp_max_(AHEAD)  # of huge numbers the second rounding may differ by more than that
                     peak = (peak - (shift - before)).clamp_max(AHEAD)
-            z.exp2_()
-            total += z.sum(0, dtype=total.dtype)
+            torch.exp2(z, out=e)
+            total += e.sum(0, dtype=total.dtype)
             if wanted:
-                _add_product(pull, z, v)
+                add_inner(pull, e.T, v.T)
             shifts.append(shift)
             if not bounded and bool((peak > 1).any()):  # for the blocks to come; by less does not pay
                 total, pull, shift = _raised(total, pull, shift, peak.clamp_min(0), product)
@@ -175,22 +177,19 @@ class _Stream(torch.autograd.Function):
                 v = _directions(w, lengths, low, high, known=True).to(product)
                 here = order[cuts[index] : cuts[index + 1]]
                 b = None if bias is None else bias[low:high]
-                _logits(v, x, b, None if bounded else shifts[index], (column[here] - low, here), e)
-                if not bounded:
-                    e.clamp_max_(AHEAD)
-                e.exp2_()
+                z = _logits(v, x, b, None if bounded else shifts[index], (column[here] - low, here), e)[0]
+                e = torch.exp2(z if bounded else z.clamp_max_(AHEAD), out=e)
             if grad_bias is not None:
                 torch.mv(e.to(each.dtype), each, out=grad_bias[low:high])
             if grad_rows is not None:
-                g = grad_rows[low:high]
-                if product == rows.dtype:
-                    torch.mm(e, weighted, out=g)
-                else:
-                    g.copy_(e @ weighted)
+                to = grad_rows[low:high]
+                g = inner(e, weighted.T, out=to if product == rows.dtype else None).to(rows.dtype)
                 if lengths is not None:  # d w = (g - v (v . g)) / ||w||
                     inverse = lengths[low:high]
                     along = torch.linalg.vecdot(g, w).unsqueeze(1) * inverse.square()
-                    g.addcmul_(w, along, value=-1).mul_(inverse)
+                    g = torch.mul(g.addcmul_(w, along, value=-1), inverse, out=to)
+                if g is not to:
+                    to.copy_(g)
         grad_features = pull * factor(shift).unsqueeze(1) if ctx.needs_input_grad[0] else None
         if grad_rows is not None and chosen is not None:
             grad_rows = spread_out(chosen, grad_rows, rows.shape)
@@ -217,20 +216,17 @@ def _meet(one: Tensor, other: Tensor) -> bool:
 
 def _logits(
     v: Tensor, x: Tensor, bias: Tensor | None, shift: Tensor | None, entry: tuple[Tensor, Tensor], out: Tensor
-) -> Tensor:
-    """v . x + b - M into ``out`` [c,B], -inf at the own classes ``entry``, whose values are returned.
+) -> tuple[Tensor, Tensor]:
+    """v . x + b - M [c,B], -inf at the own classes ``entry``, whose values come second; ``out`` may hold it or not.
 
     M is taken off inside the product, before that is rounded to bfloat16.
     """
-    if shift is None:
-        torch.mm(v, x.T, out=out)
-    else:
-        torch.addmm(-shift.to(x.dtype), v, x.T, out=out)
+    z = inner(v, x, None if shift is None else -shift.to(x.dtype), out)
     if bias is not None:
-        out += (bias * LOG2E).to(x.dtype).unsqueeze(1)
-    own = out[entry]
-    out[entry] = -math.inf
-    return own
+        z += (bias * LOG2E).to(x.dtype).unsqueeze(1)
+    own = z[entry]
+    z[entry] = -math.inf
+    return z, own
 
 
 def _raised(
@@ -262,11 +258,3 @@ def _directions(w: Tensor, lengths: Tensor | None, low: int, high: int, *, known
         length = torch.linalg.vector_norm(w, dim=1, keepdim=True)
         torch.reciprocal(length.masked_fill_(length <= SMALLEST_NORM, math.inf), out=inverse)
     return w * inverse
-
-
-def _add_product(pull: Tensor, e: Tensor, v: Tensor) -> None:
-    """A += E V from E' [c,B]; in bfloat16 the product of a block is rounded, the sum over blocks is not."""
-    if e.dtype == pull.dtype:
-        pull.addmm_(e.T, v)
-    else:
-        pull += e.T @ v

@@ -274,7 +274,7 @@ def rates(dim: int, device: str = "cpu") -> dict[str, float]:
                 product(one.part(slice(0, 512)), one, block)[0, 0].item()
                 seconds.append(clock() - start)
             taken[kind] = min(seconds) / block.numel()
-        except (RuntimeError, NotImplementedError):
+        except RuntimeError:
             continue  # this build of torch, or this machine, cannot
     return taken
 

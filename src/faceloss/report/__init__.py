@@ -6,7 +6,7 @@ from pathlib import Path
 from faceloss.errors import BadInput
 from faceloss.files import write_atomically
 
-__all__ = ["write_figure", "write_report", "write_table", "write_tables"]
+__all__ = ["write_figure", "write_report", "write_tables"]
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -47,17 +47,13 @@ def write_figure(records: Path, path: Path) -> Path:
     return path
 
 
-def write_table(runs: Path, name: str) -> Path:
-    """The first of :func:`write_tables`: the table of results."""
-    return write_tables(runs, name)[0]
-
-
 def write_tables(runs: Path, name: str) -> list[Path]:
-    """Write the tables beside the page: of results ``RUNS/report.csv``, ``.md`` or ``.tex``, then ``report-why.*``.
+    """Write the tables beside the page: of results ``RUNS/report.csv``, ``.md`` or ``.tex``, then those of sections.
 
-    ``name`` is that of a format: "csv" (every number, unrounded), "markdown" or "latex" (as on the page; the latter
-    with booktabs). A section without numbers has no file, and one that is there from before goes. Raises BadInput for
-    another format and for records that cannot be used.
+    These are ``report-robustness.*`` (FNMR under corruptions), ``report-why.*`` and ``report-cost.*``; groups and open
+    sets are in the first. ``name`` is that of a format: "csv" (every number, unrounded; of costs a line a run),
+    "markdown" or "latex" (as on the page; the latter with booktabs). A section without numbers has no file, and one
+    that is there from before goes. Raises BadInput for another format and for records that cannot be used.
     """
     from faceloss.errors import unknown
     from faceloss.report.export import FORMATS, SECTIONS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from faceloss.report import answer, searched
 from faceloss.report.kinds import Key
 from faceloss.report.records import Records
-from faceloss.report.svg import INK, MUTED, PAPER, REST, Style, styles
+from faceloss.report.svg import INK, MUTED, PAPER, REST, Style, small_multiples, styles
 from faceloss.report.words import digits, interval, metric, place, power, short, signed
 
 if TYPE_CHECKING:
@@ -130,14 +130,11 @@ def small_differences(records: Records, keys: list[Key]) -> tuple[Callable[["Fig
     height = 0.28 * len(answer.compared(records, keys[0])) + 0.85
 
     def draw(figure: "Figure") -> None:
-        panels = figure.subplots(lines, columns, squeeze=False, sharey=False)
-        for i, axes in enumerate(panels.flat):
-            if i >= len(keys):
-                axes.set_axis_off()
-                continue
-            differences(records, keys[i], words=False)(axes)
-            axes.set_title(short(place(keys[i]), 33))
-            axes.set_xlabel(metric(keys[i]))
+        panels = small_multiples(figure, len(keys), columns)
+        for i, (axes, key) in enumerate(zip(panels.flat, keys, strict=False)):
+            differences(records, key, words=False)(axes)
+            axes.set_title(short(place(key), 33))
+            axes.set_xlabel(metric(key))
             if i % columns:
                 axes.set_yticklabels([])
             axes.locator_params(axis="x", nbins=4)

@@ -1,6 +1,6 @@
 """The section on cost: images and time to one target, operations, memory, accuracy against compute, latency."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from math import inf, isfinite
 from statistics import median
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from faceloss.report import answer, charts, searched
 from faceloss.report.charts import look, shown
 from faceloss.report.curves import legend
+from faceloss.report.kinds import Run
 from faceloss.report.markup import Child, Safe, head, numeric, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.svg import MUTED, inline
@@ -23,8 +24,9 @@ Course = list[tuple[float, float]]  # images trained on, validation AUC
 
 def section(records: Records, progress: Progress) -> list[Child]:
     """Everything on cost; empty where the records say nothing of it."""
-    known = records.costs or records.targets or any(run.flops for run in records.runs.values())
-    parts: list[Child] = [_rule(records), _table(records), tag("p", _note(records), class_="note")] if known else []
+    parts: list[Child] = []
+    if _known(records):
+        parts += [_rule(records), _table(records), tag("p", _note(records), class_="note")]
     drawings = [draw for draw in (_course(records), _against(records)) if draw is not None]
     for i, draw in enumerate(drawings):
         progress("drawing costs", i, len(drawings))
@@ -32,6 +34,10 @@ def section(records: Records, progress: Progress) -> list[Child]:
     if drawings:
         progress("drawing costs", len(drawings), len(drawings))
     return parts + _latency(records)
+
+
+def _known(records: Records) -> bool:
+    return bool(records.costs or records.targets or any(run.flops for run in records.runs.values()))
 
 
 def _rule(records: Records) -> Safe | None:
@@ -98,17 +104,29 @@ def _table(records: Records) -> Safe:
     for label in answer.ranked(records, answer.primary(records)):
         cells = _soon(records, label) if records.targets else []
         cells += [_operations(records, label)] if counted else []
-        done = [s for s in answer.finished(records, label) if (label, s) in records.costs]
-        costs = [records.costs[label, seed] for seed in done]
-        for name, show in (("cpu_seconds", duration), ("images_per_second", count), ("peak_memory_mib", memory)):
-            known = [getattr(cost, name) for cost in costs if getattr(cost, name) is not None]
-            cells.append(tag("td", show(median(known) if known else None), class_="n"))
+        cells += [tag("td", text, class_="n") for text in _of_machine(records, label)]
         body.append(row(tag("th", label, scope="row"), *cells, class_="base" if label == records.baseline else None))
     return table(head("Loss", *numeric(*names)), body, name="Cost of each loss", class_="ledger")
 
 
+def _of_machine(records: Records, label: str) -> list[str]:
+    """CPU time, images a second and peak memory: medians over the seeds that finished."""
+    done = [s for s in answer.finished(records, label) if (label, s) in records.costs]
+    costs = [records.costs[label, seed] for seed in done]
+    texts = []
+    for name, show in (("cpu_seconds", duration), ("images_per_second", count), ("peak_memory_mib", memory)):
+        known = [getattr(cost, name) for cost in costs if getattr(cost, name) is not None]
+        texts.append(show(median(known) if known else None))
+    return texts
+
+
+def _counted(records: Records, label: str) -> list[Run]:
+    """Finished runs whose operations were counted."""
+    return [run for (name, _), run in records.runs.items() if name == label and run.flops and run.status == "finished"]
+
+
 def _operations(records: Records, label: str) -> Safe:
-    runs = [run for (name, _), run in records.runs.items() if name == label and run.flops and run.status == "finished"]
+    runs = _counted(records, label)
     if not runs:
         return tag("td", "–", class_="n absent")
     net, head_ = float(runs[0].flops_net_step or 0), float(runs[0].flops_head_step or 0)
@@ -223,3 +241,60 @@ def _latency(records: Records) -> list[Child]:
 
 def _milliseconds(value: float) -> str:
     return f"{number(value, 2 if value < 10 else 1 if value < 100 else 0)} ms"
+
+
+def grid(records: Records) -> list[list[str]]:
+    """Costs as text, medians over seeds, a row a loss, the first row the names; no rows where nothing is known.
+
+    Beside the table of the page what all candidates of a search cost. Columns of which nothing is known are left out.
+    """
+    if not _known(records):
+        return []
+    header = [
+        "Loss", "Images", "Images of all candidates", "Seeds at the target", "Images to it", "Time to it",
+        "Operations of a run", "Time", "Time of all candidates", "CPU time", "Images/s", "Peak memory",
+    ]  # fmt: skip
+    rows = [header]
+    for label in answer.ranked(records, answer.primary(records)):
+        images, time = searched.images(records, label), searched.seconds(records, label)
+        searching = searched.paid(records, label) is not None
+        seen, all_seen = images or (None, None)
+        own, all_time = time or (None, None)
+        reached = [row_.status == "reached" for (name, _), row_ in records.targets.items() if name == label]
+        soon = to_target(records, label) or {}
+        far = [_reached(soon.get("images"), count), _reached(soon.get("seconds"), duration)]
+        runs = _counted(records, label)
+        flops = operations(median(run.flops or 0.0 for run in runs) if runs else None)
+        rows.append([
+            label, count(seen), count(all_seen if searching else None),
+            f"{sum(reached)} of {len(reached)}" if reached else "–", *far, flops, duration(own),
+            duration(all_time if searching else None), *_of_machine(records, label),
+        ])  # fmt: skip
+    some = [i for i in range(len(header)) if any(row_[i] != "–" for row_ in rows[1:])]
+    return [[row_[i] for i in some] for row_ in rows]
+
+
+def _reached(value: float | None, show: Callable[[float | None], str]) -> str:
+    return "not reached" if value is not None and not isfinite(value) else show(value)
+
+
+OF_RUN = ("loss", "status", "batches", "images_seen", "images_tried", "flops_per_image", "flops")
+OF_COST = ("seconds", "search_seconds", "cpu_seconds", "images_per_second", "peak_memory_mib", "seconds_to_target",
+           "search_seconds_to_target")  # fmt: skip
+OF_TARGET = ("metric", "target", "status", "epoch", "images", "images_tried")
+
+
+def listing(records: Records) -> list[list[str | float | None]]:
+    """What each run cost, unrounded, the first row the names; no rows where nothing is known."""
+    if not _known(records):
+        return []
+    of_target = [name if name == "target" else f"target_{name}" for name in OF_TARGET]
+    rows: list[list[str | float | None]] = [["label", "seed", *OF_RUN, *OF_COST, *of_target]]
+    sources: tuple[tuple[Mapping[tuple[str, int], object], tuple[str, ...]], ...]
+    sources = ((records.runs, OF_RUN), (records.costs, OF_COST), (records.targets, OF_TARGET))
+    for label in answer.ranked(records, answer.primary(records)):
+        for seed in sorted({seed for found, _ in sources for name, seed in found if name == label}):
+            rows.append(
+                [label, seed, *(getattr(found.get((label, seed)), x, None) for found, names in sources for x in names)]
+            )
+    return rows

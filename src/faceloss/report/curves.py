@@ -9,7 +9,7 @@ from faceloss.report import answer
 from faceloss.report.charts import look, shown
 from faceloss.report.kinds import Curve, Epoch
 from faceloss.report.records import Records
-from faceloss.report.svg import INK, MUTED, REST
+from faceloss.report.svg import INK, MUTED, REST, small_multiples
 from faceloss.report.words import power, short
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def scores(records: Records) -> tuple[Callable[["Figure"], None], tuple[float, f
     style = look(records)
 
     def draw(figure: "Figure") -> None:
-        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-        for axes in panels.flat[len(drawn) :]:
-            axes.set_axis_off()
+        panels = small_multiples(figure, len(drawn), columns, sharex=True, sharey=True)
         for axes, (label, curves) in zip(panels.flat, drawn.items(), strict=False):
             edges = np.array(curves[0].edges)
             impostor = np.mean([c.impostor for c in curves], axis=0)
@@ -143,10 +141,7 @@ def training(records: Records) -> tuple[Callable[["Figure"], None], tuple[float,
     def draw(figure: "Figure") -> None:
         from matplotlib.ticker import MaxNLocator
 
-        columns = min(2, len(panels))
-        grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_axis_off()
+        grid = small_multiples(figure, len(panels), min(2, len(panels)))
         for axes, (name, title) in zip(grid.flat, panels, strict=False):
             for label in labels:
                 line(axes, name, label)

@@ -10,7 +10,7 @@ from faceloss.report.charts import MOST, look, power_ticks
 from faceloss.report.curves import curves_of, legend, test_of
 from faceloss.report.kinds import Curve
 from faceloss.report.records import Records
-from faceloss.report.svg import MUTED, REST, Style, styles
+from faceloss.report.svg import MUTED, REST, Style, small_multiples, styles
 from faceloss.report.words import power, short
 
 if TYPE_CHECKING:
@@ -148,9 +148,7 @@ def families(records: Records) -> tuple[Callable[["Figure"], None], tuple[float,
     rows = -(-len(panels) // COLUMNS)
 
     def draw(figure: "Figure") -> None:
-        grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_axis_off()
+        grid = small_multiples(figure, len(panels), COLUMNS, sharex=True, sharey=True)
         for i, (axes, (name, labels)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
             named = [*labels[:COLORED], records.baseline]
             style = styles(named, records.baseline, [*labels, records.baseline])

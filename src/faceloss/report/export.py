@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 
-from faceloss.report import answer, groups, searched, tables, why
-from faceloss.report.kinds import Cell
+from faceloss.report import answer, cost_section, groups, robustness, searched, tables, why
 from faceloss.report.records import Records
-from faceloss.report.words import digits, interval, number, place, signed
+from faceloss.report.words import digits, number, place
 
-Rows = list[list[str]]  # the first one holds the names of the columns
+Rows = Sequence[Sequence[str]]  # the first one holds the names of the columns
+Raw = Sequence[Sequence[str | float | None]]
 
 
 def grid(records: Records) -> Rows:
@@ -30,24 +30,14 @@ def grid(records: Records) -> Rows:
     for label in answer.ranked(records, key):
         row = compared.get(label)
         verdict = "baseline" if label == records.baseline else answer.outcome(records, label, row) or "not compared"
-        difference = ""
-        if row is not None and row.value is not None and verdict != "diverged":
-            difference = f"{signed(row.value, gap)} {interval(row.low, row.high, gap, sign=True)}"
+        difference = tables.written_difference(row, gap)
         if row is not None and row.baseline != records.baseline:
             difference = f"{difference} against {row.baseline}".strip()
         times = [f"{number(paid[label] or 1.0, 2)} ×"] if some else []
-        cells = [_cell(tables.answer_or_refusal(records, label, k), decimals[k], records, label) for k in keys]
+        absent = tables.absent(records, label)
+        cells = [tables.written(tables.answer_or_refusal(records, label, k), decimals[k], absent) for k in keys]
         rows.append([label, difference, verdict, tables.status(records, label), *times, *cells])
     return [[text.replace("\u00a0", " ") for text in row] for row in rows]
-
-
-def _cell(cell: Cell | None, decimals: int, records: Records, label: str) -> str:
-    if cell is None:
-        return tables.absent(records, label)
-    if not cell.measured or cell.value is None:
-        return "not measurable"
-    spread = f" ± {number(cell.spread, decimals)}" if cell.spread is not None else ""
-    return f"{number(cell.value, decimals)}{spread} {interval(cell.low, cell.high, decimals)}".rstrip()
 
 
 def grids(records: Records) -> list[tuple[str, Rows, int]]:
@@ -105,9 +95,7 @@ COLUMNS = (
 
 def comma_separated(records: Records) -> str:
     """A line for each loss and measure, unrounded; an empty field where there is no value."""
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[str | float | None]] = [COLUMNS]
     for label in answer.ranked(records, answer.primary(records)):
         images = searched.images(records, label) or (None, None)
         for key in records.keys:
@@ -120,12 +108,11 @@ def comma_separated(records: Records) -> str:
                 gap = [row.baseline, row.value, row.low, row.high, row.p, row.p_holm, answer.verdict(row)]
             numbers = [cell.value, cell.low, cell.high, cell.spread, cell.seeds, cell.pairs, cell.effective]
             fields = [label, cell.loss, *key[:3], key.at, cell.status, *numbers, *gap, *images, "", ""]
-            writer.writerow(["" if field is None else field for field in fields])
+            rows.append(fields)
     for found in groups.places(records):
         for label in groups.ranked(records, found):
-            for fields in _group_rows(records, found, label):
-                writer.writerow(["" if field is None else field for field in fields])
-    return out.getvalue()
+            rows += _group_rows(records, found, label)
+    return _lines(rows)
 
 
 def _group_rows(records: Records, found: groups.Place, label: str) -> Iterator[list[str | float | None]]:
@@ -148,17 +135,37 @@ def _group_rows(records: Records, found: groups.Place, label: str) -> Iterator[l
 
 def why_table(records: Records, name: str) -> str:
     """The tables of the section "Why" in the format ``name``; "" where there is none."""
-    rows = why.grid(records, raw=name == "csv")
-    if not rows or name == "markdown":
-        return _markdown("", rows) if rows else ""
-    if name == "latex":
-        return _tabular("", rows, words=1)
+    return _lines(why.grid(records, raw=True)) if name == "csv" else _tables([("", why.grid(records))], name)
+
+
+def robustness_table(records: Records, name: str) -> str:
+    """FNMR under corruptions: as "csv" a line for each loss, corruption and level, else the tables of the page."""
+    return _lines(robustness.listing(records)) if name == "csv" else _tables(robustness.grids(records), name)
+
+
+def cost_table(records: Records, name: str) -> str:
+    """What it cost: as "csv" a line for each run, else a row a loss with medians over seeds."""
+    return _lines(cost_section.listing(records)) if name == "csv" else _tables([("", cost_section.grid(records))], name)
+
+
+def _lines(rows: Raw) -> str:
+    """Rows of CSV; an empty field where there is no value."""
     out = StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
-SECTIONS: dict[str, Callable[[Records, str], str]] = {"why": why_table}  # end of the file's name
+def _tables(found: Sequence[tuple[str, Rows]], name: str) -> str:
+    """Tables (title, rows) in the format ``name``, "markdown" or "latex"; those without rows are left out."""
+    some = [(title, rows) for title, rows in found if rows]
+    return "\n".join(_markdown(*table) if name == "markdown" else _tabular(*table, words=1) for table in some)
+
+
+SECTIONS: dict[str, Callable[[Records, str], str]] = {  # by the end of the file's name
+    "robustness": robustness_table,
+    "why": why_table,
+    "cost": cost_table,
+}
 FORMATS: dict[str, tuple[str, Callable[[Records], str]]] = {  # suffix of the file, and what is in it
     "csv": ("csv", comma_separated),
     "markdown": ("md", markdown),

@@ -10,11 +10,14 @@ from faceloss.report.records import Records
 from faceloss.report.tables import verdict_chip
 from faceloss.report.words import count, digits, interval, listed, number, plural, power, signed
 
-RATES = {"fnmr": "FNMR", "fmr": "FMR"}
+RATES = {"fnmr": "FNMR", "fmr": "FMR", "accuracy": "accuracy"}
 MEANING = {
-    "fnmr": "share of the genuine pairs of a group that the threshold rejects",
+    "fnmr": "share of the genuine pairs of a group that the threshold rejects; 1 - FNMR is its TAR",
     "fmr": "share of the impostor pairs within a group that it accepts",
+    "accuracy": "share of the pairs of a group that are judged right, each fold at the threshold that is best on the "
+    "other folds of all groups together",
 }
+HIGHER = ("accuracy", "accuracy to the others")  # is better
 MOST_ROWS = 1200  # rows of a table that is folded away; with more, only those of the losses in color
 
 
@@ -46,19 +49,26 @@ def ranked(records: Records, place: Place) -> list[str]:
     return [label for label in answer.ranked(records, answer.primary(records)) if label in known]
 
 
+def rates(place: Place) -> dict[str, str]:
+    """The rates that this test has, with their names; only a pair list has accuracies."""
+    return {metric: name for metric, name in RATES.items() if any(key[1] == metric for key in place.cells)}
+
+
 def worst(place: Place, label: str, metric: str) -> list[str]:
-    """The groups with the highest rate; none unless all groups are measurable and two differ."""
-    rates = {name: place.cells.get((label, metric, name, "")) for name in place.names}
-    known = {name: cell.value for name, cell in rates.items() if cell and cell.measured and cell.value is not None}
+    """The groups with the highest error rate; none unless all groups are measurable and two differ."""
+    cells = {name: place.cells.get((label, metric, name, "")) for name in place.names}
+    known = {name: cell.value for name, cell in cells.items() if cell and cell.measured and cell.value is not None}
     if len(known) < len(place.names) or len(set(known.values())) < 2:
         return []
-    return [name for name, value in known.items() if value == max(known.values())]
+    extreme = min(known.values()) if metric in HIGHER else max(known.values())
+    return [name for name, value in known.items() if value == extreme]
 
 
 def ratio(place: Place, label: str, metric: str) -> str:
-    """Largest over smallest rate, "not measurable" unless every group is and the smallest has an error."""
+    """Largest over smallest error rate, "not measurable" unless every group is and the smallest has an error."""
     cells = [place.cells.get((label, metric, name, "")) for name in place.names]
     values = [cell.value for cell in cells if cell and cell.measured and cell.value is not None]
+    values = [1 - value for value in values] if metric in HIGHER else values
     if len(values) < len(place.names) or len(values) < 2 or min(values) <= 0:
         return "not measurable"
     return f"{number(max(values) / min(values), 2)} ×"
@@ -68,7 +78,7 @@ def section(records: Records) -> list[Child]:
     """Everything on groups; empty where no test has any."""
     parts: list[Child] = []
     for place in places(records):
-        labels = ranked(records, place)
+        labels, known = ranked(records, place), rates(place)
         far = f" at FAR {power(place.at)}" if place.at else ""
         parts += [
             tag("h3", f"{place.test}: one threshold for all{far}"),
@@ -76,14 +86,15 @@ def section(records: Records) -> list[Child]:
                 "p", "Every loss has a single threshold, set over all impostor pairs of the test. The gap is the "
                 "highest rate minus the lowest; it is above 0 even where all groups are equal, because the data choose "
                 "the two. Whether a group differs is therefore asked of each against the mean of the others. Lower is "
-                "better everywhere; a grey cell has too few pairs.", class_="note",
+                f"better everywhere{' but in accuracy' if 'accuracy' in known else ''}; a grey cell has too few pairs.",
+                class_="note",
             ),
             *[tag("p", sentence) for sentence in findings(records, place)],
-            *[tag("p", f"{note[0].upper()}{note[1:]}.", class_="note") for note in notes(place)],
+            *[tag("p", f"{_begun(note)}.", class_="note") for note in notes(place)],
             _who(records, place),
         ]  # fmt: skip
-        for metric, name in RATES.items():
-            parts += [tag("h4", f"{name}: {MEANING[metric]}"), _rates(records, place, labels, metric)]
+        for metric, name in known.items():
+            parts += [tag("h4", f"{_begun(name)}: {MEANING[metric]}"), _rates(records, place, labels, metric)]
         parts += _matrices(records, place, labels)
         parts += _listing(records, place, labels)
     return parts
@@ -100,16 +111,16 @@ def findings(records: Records, place: Place) -> list[str]:
         different = [c for c in cells if answer.shown_verdict(c.verdict, c.seeds) in ("better", "worse")]
         if different:
             told = [
-                f"{RATES[c.metric.split()[0]]} of {c.group} was {'higher' if c.verdict == 'worse' else 'lower'} "
+                f"{RATES[c.metric.split()[0]]} of {c.group} was {'higher' if (c.value or 0.0) > 0 else 'lower'} "
                 f"({signed(c.value or 0.0, decimals)} {interval(c.low, c.high, decimals, sign=True)})"
-                for c in sorted(different, key=lambda c: -(c.value or 0.0))
+                for c in sorted(different, key=lambda c: (c.value or 0.0) * (1 if c.metric in HIGHER else -1))
             ]
             said.append(f"Under {label}, against the mean of the other groups: {listed(told)}.")
         elif cells:
             said.append(f"Under {label}, no difference found between any group and the mean of the others.")
         elif label in labels:
             said.append(f"Under {label}, whether groups differ is not measurable.")
-    for metric, name in RATES.items():
+    for metric, name in rates(place).items():
         by: dict[str, list[str]] = {}
         for label in labels:
             gap = place.gaps.get((label, f"{metric} gap", "", ""))
@@ -129,6 +140,10 @@ def notes(place: Place) -> list[str]:
     )
 
 
+def _begun(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
+
+
 def _few(labels: list[str]) -> str:
     return listed(labels if len(labels) < 6 else [*labels[:4], f"{len(labels) - 4} more"])
 
@@ -146,7 +161,7 @@ def _who(records: Records, place: Place) -> Safe:
         cells = []
         for data in (train, test):
             for counts in (data.group_identities, data.groups) if data else ({}, {}):
-                cells.append(tag("td", count(counts.get(name, 0)) if data and data.groups else "–", class_="n"))
+                cells.append(tag("td", count(counts.get(name, 0)) if counts else "–", class_="n"))
         body.append(row(tag("th", name, scope="row"), *cells))
     return table(header, body, name=f"Groups in training and in {place.test}")
 
@@ -161,9 +176,8 @@ def _rates(records: Records, place: Place, labels: Sequence[str], metric: str) -
     keys = [(metric, name, "") for name in place.names] + [(f"{metric} gap", "", "")]
     decimals = {k: digits(_spans(place.cells.get((x, *k)) for x in labels), most=4) for k in keys}
     apart = digits(_spans(place.gaps.get((x, f"{metric} gap", "", "")) for x in labels), most=4)
-    header = head(
-        "Loss", *numeric(*place.names, "Highest / lowest", "Gap"), f"Gap, difference to {records.baseline}",
-    )  # fmt: skip
+    times = "Error ratio" if metric in HIGHER else "Highest / lowest"
+    header = head("Loss", *numeric(*place.names, times, "Gap"), f"Gap, difference to {records.baseline}")
     body = []
     for label in labels:
         high = worst(place, label, metric)
@@ -174,7 +188,7 @@ def _rates(records: Records, place: Place, labels: Sequence[str], metric: str) -
         last = _gap(gap, apart) if label != records.baseline else tag("td", "baseline", class_="absent")
         base = "base" if label == records.baseline else None
         body.append(row(tag("th", label, scope="row"), *cells[:-1], shown, cells[-1], last, class_=base))
-    return table(header, body, name=f"{RATES[metric]} of each group on {place.test}")
+    return table(header, body, name=f"{_begun(RATES[metric])} of each group on {place.test}")
 
 
 def _rate(cell: Group | None, decimals: int, highest: bool = False) -> Safe:
@@ -200,7 +214,9 @@ def _gap(gap: GroupDifference | None, decimals: int) -> Safe:
 
 
 def _matrices(records: Records, place: Place, labels: list[str]) -> list[Child]:
-    """FMR between every two groups: of baseline and best loss, and folded away of all others."""
+    """FMR between every two groups, where there are such pairs: of baseline and best loss, the others folded away."""
+    if not any(metric == "fmr" and other for _, metric, _, other in place.cells):
+        return []
     first = [label for label in dict.fromkeys([*labels[:1], records.baseline]) if label in labels]
     rest, left_out = _bounded(records, [x for x in labels if x not in first], len(place.names))
     parts: list[Child] = [
@@ -272,7 +288,7 @@ def grid(records: Records, place: Place) -> list[list[str]]:
     """The two tables of rates as text, for Markdown and LaTeX; the first row holds the names of the columns."""
     labels = ranked(records, place)
     header, body = ["Loss"], [[label] for label in labels]
-    for metric, name in RATES.items():
+    for metric, name in rates(place).items():
         keys = [(metric, group, "") for group in place.names] + [(f"{metric} gap", "", "")]
         decimals = {k: digits(_spans(place.cells.get((x, *k)) for x in labels), most=4) for k in keys}
         header += [*(f"{name} of {group}" for group in place.names), f"{name} gap", f"{name} gap, verdict"]

@@ -108,8 +108,32 @@ class Epoch:
     images_seen: int | None = None
 
 
+class Placed:
+    """Of a record about one column of the comparison."""
+
+    test: str
+    protocol: str
+    metric: str
+    at: Number
+
+    @property
+    def key(self) -> Key:
+        return Key(self.test, self.protocol, self.metric, self.at)
+
+
+class Measurable:
+    """Of a record whose number may be refused."""
+
+    status: Literal["measured", "not measurable"]
+    value: Number
+
+    @property
+    def measured(self) -> bool:
+        return self.status == "measured" and self.value is not None
+
+
 @dataclass(frozen=True)
-class Cell:
+class Cell(Placed, Measurable):
     """A result (one seed) or a summary (all seeds: ``spread`` is the standard deviation over seeds)."""
 
     label: str
@@ -134,17 +158,9 @@ class Cell:
     corruption: str = ""  # of robustness: "" clean, "all" the mean over all
     level: int | None = None  # of robustness: 0 clean, None the mean over levels
 
-    @property
-    def key(self) -> Key:
-        return Key(self.test, self.protocol, self.metric, self.at)
-
-    @property
-    def measured(self) -> bool:
-        return self.status == "measured" and self.value is not None
-
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Placed):
     label: str
     baseline: str
     test: str
@@ -161,17 +177,13 @@ class Difference:
     corruption: str = ""  # as of a cell
     level: int | None = None
 
-    @property
-    def key(self) -> Key:
-        return Key(self.test, self.protocol, self.metric, self.at)
-
 
 @dataclass(frozen=True)
-class Group:
+class Group(Measurable):
     """A rate of a group at one threshold for all, over all seeds of a label; or, with a seed, of one run.
 
-    ``metric`` is fmr or fnmr, of two groups where ``other`` names one, and of each "gap" (largest minus smallest) and
-    "to the others" (minus the mean of the other groups); a run has "ratio" too.
+    ``metric`` is fmr, fnmr or accuracy, of two groups where ``other`` names one, and of each "gap" (largest minus
+    smallest) and "to the others" (minus the mean of the other groups); a run has "ratio" too, of error rates.
     """
 
     label: str
@@ -181,7 +193,7 @@ class Group:
     loss: str = ""
     group: str = ""
     other: str = ""
-    at: Number = None  # FAR over all impostor pairs
+    at: Number = None  # FAR over all impostor pairs; an accuracy has none
     seed: int | None = None
     seeds: int | None = None
     value: Number = None
@@ -194,14 +206,10 @@ class Group:
     verdict: str = ""  # of "to the others"
     note: str = ""
 
-    @property
-    def measured(self) -> bool:
-        return self.status == "measured" and self.value is not None
-
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """A rate or gap of a label minus that of the baseline; lower is better."""
+    """A rate or gap of a label minus that of the baseline; lower is better, but not of accuracy."""
 
     label: str
     baseline: str

@@ -124,3 +124,27 @@ class Norm:
     spread: Number = None
     at: Number = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Where the images of a few identities of a test lie on the two directions in which their embeddings vary most."""
+
+    label: str
+    seed: int
+    test: str
+    identities: tuple[str, ...]
+    counts: tuple[int, ...]  # images of each identity; their places stand in this order
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    share: tuple[float, float]  # of the variance, along x and y
+    of: int | None = None  # identities that were drawn from
+    fewest: int | None = None  # images that each of those has
+
+    def __post_init__(self) -> None:
+        images = sum(self.counts)
+        if len(self.identities) != len(self.counts) or not len(self.x) == len(self.y) == images:
+            raise ValueError(
+                f"{len(self.identities)} identities with {images} images in all, but {len(self.x)} places along x and "
+                f"{len(self.y)} along y"
+            )

@@ -30,7 +30,7 @@ from faceloss.report.kinds import (
     Run,
     Study,
 )
-from faceloss.report.kinds_of_training import Collapse, Cost, Latency, Norm, Ruler, Search, Target
+from faceloss.report.kinds_of_training import Collapse, Cost, EmbeddingMap, Latency, Norm, Ruler, Search, Target
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Records:
     rulers: dict[tuple[str, int], Ruler]
     collapses: dict[tuple[str, int, str, str], Collapse]  # by label, seed, role, test
     norms: dict[tuple[str, str, str], Norm]  # summaries, by label, test, metric
+    maps: tuple[EmbeddingMap, ...]
     targets: dict[tuple[str, int], Target]
     costs: dict[tuple[str, int], Cost]
     latencies: tuple[Latency, ...]  # of the network, measured afterwards
@@ -126,6 +127,7 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "collapse": TypeAdapter(Collapse),
     "norm": TypeAdapter(Norm),
     "norm summary": TypeAdapter(Norm),
+    "map": TypeAdapter(EmbeddingMap),
     "target": TypeAdapter(Target),
 }
 COST, LATENCY, PICTURE = TypeAdapter(Cost), TypeAdapter(Latency), TypeAdapter(Picture)
@@ -234,6 +236,7 @@ def read_records(runs: Path, *, show_faces: bool = False) -> Records:
         rulers={(row.label, row.seed): row for row in rows["ruler"]},
         collapses={(row.label, row.seed, row.role, row.test): row for row in rows["collapse"]},
         norms={(row.label, row.test, row.metric): row for row in rows["norm summary"]},
+        maps=tuple(rows["map"]),
         targets={(row.label, row.seed): row for row in rows["target"]},
         costs={(cost.label, cost.seed): cost for cost in _beside(runs / "costs.jsonl", COST)},
         latencies=tuple(_beside(runs / "latency.jsonl", LATENCY)),

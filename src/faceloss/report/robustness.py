@@ -1,7 +1,7 @@
 """Robustness: FNMR of corrupted probes over levels, a panel a corruption, and the paired differences of the means."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from faceloss.report.curves import legend
 from faceloss.report.kinds import Cell, Difference
 from faceloss.report.markup import Child, Safe, head, numeric, row, table, tag
 from faceloss.report.records import Records
-from faceloss.report.svg import inline
-from faceloss.report.tables import absent, difference, measure, verdict_chip
+from faceloss.report.svg import inline, small_multiples
+from faceloss.report.tables import absent, difference, measure, verdict_chip, written, written_difference
 from faceloss.report.words import digits, listed, power, short
 
 if TYPE_CHECKING:
@@ -26,15 +26,30 @@ Cells = dict[tuple[str, str, int | None], Cell]  # label, corruption, level
 Differences = dict[tuple[str, str, bool], Difference]  # label, corruption, whether it is what corruption added
 
 
+class Place(NamedTuple):
+    """What is known of one test."""
+
+    test: str
+    cells: Cells
+    compared: Differences  # of clean images and of means
+
+
+def places(records: Records) -> list[Place]:
+    """One for each test that was corrupted."""
+    found = []
+    for test in dict.fromkeys(cell.test for cell in records.robustness):
+        cells = {(c.label, c.corruption, c.level): c for c in records.robustness if c.test == test}
+        rows = [d for d in records.robust_differences if d.test == test and d.level is None]
+        found.append(Place(test, cells, {(d.label, d.corruption, d.metric.startswith(ADDED)): d for d in rows}))
+    return found
+
+
 def section(records: Records) -> list[Child]:
     """For each test that was corrupted its sentence, figure and table; nothing where none was."""
-    tests = list(dict.fromkeys(cell.test for cell in records.robustness))
+    found = places(records)
     parts: list[Child] = []
-    for number, test in enumerate(tests):
-        cells = {(c.label, c.corruption, c.level): c for c in records.robustness if c.test == test}
-        rows = [d for d in records.robust_differences if d.test == test]
-        compared = {(d.label, d.corruption, d.metric.startswith(ADDED)): d for d in rows if d.level is None}
-        parts.append(tag("h3", test) if len(tests) > 1 else None)
+    for number, (test, cells, compared) in enumerate(found):
+        parts.append(tag("h3", test) if len(found) > 1 else None)
         parts.append(tag("p", *(f"{said} " for said in _sentences(records, compared))) if compared else None)
         draw, size = figure(records, cells)
         first = next(iter(cells.values()))
@@ -85,9 +100,7 @@ def figure(records: Records, cells: Cells) -> tuple[Callable[["Figure"], None], 
         return [np.nan if c is None or not c.measured else getattr(c, what) for c in own]
 
     def draw(figure: "Figure") -> None:
-        panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for axes in panels.flat[len(names) :]:
-            axes.set_axis_off()
+        panels = small_multiples(figure, len(names), columns, sharey=True)
         for axes, name in zip(panels.flat, names, strict=False):
             if low < LOG:
                 axes.set_yscale("log")
@@ -187,3 +200,65 @@ def _marked(cell: Safe, found: Difference | None) -> Safe:
     if found is None or answer.verdict(found) not in ("better", "worse"):
         return cell
     return Safe(cell.removesuffix("</td>") + verdict_chip(answer.verdict(found)) + "</td>")
+
+
+def grids(records: Records) -> list[tuple[str, list[list[str]]]]:
+    """The tables of the section as text, each with its title; the first row holds the names of the columns."""
+    found = []
+    for test, cells, compared in places(records):
+        overall = _overall(cells)
+        means = [n for n in names_of(cells) if n != overall]
+        columns = [(CLEAN, 0), (overall, None), *((n, None) for n in means)]
+        decimals = digits(answer.spans(cell for key, cell in cells.items() if key[1:] in columns), most=4)
+        header = ["Loss", "Clean", "Mean of all" if overall == ALL else f"{overall}, mean of levels"]
+        judged = ["Difference", "Verdict", "Difference in what was added", "Verdict on that"]
+        rows = [[*header, *(judged if compared else []), *means]]
+        for label in _ranked(records, cells):
+            texts = [written(cells.get((label, *column)), decimals, absent(records, label)) for column in columns]
+            said = []
+            for gap in (compared.get((label, overall, added)) for added in (False, True) if compared):
+                words = answer.outcome(records, label, gap) or "not compared"
+                said += [written_difference(gap, decimals), "baseline" if label == records.baseline else words]
+            rows.append([label, *texts[:2], *said, *texts[2:]])
+        title = f"{test}: {_metric(next(iter(cells.values())))}"
+        found.append((title, [[text.replace("\u00a0", " ") for text in row_] for row_ in rows]))
+    return found
+
+
+LISTED = (
+    "label", "loss", "test", "metric", "at", "corruption", "level", "amount", "unit", "status", "value", "low", "high",
+    "spread", "seeds", "pairs", "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "verdict",
+)  # fmt: skip
+
+
+def listing(records: Records) -> list[list[str | float | None]]:
+    """Every number of the section, unrounded: a row for each loss, corruption and level, the first row the names.
+
+    Clean images are the corruption "clean" at level 0; without a level it is the mean over levels. Rows of the metric
+    "added ..." are what corruption added to the errors on clean images, of which there is only the difference.
+    """
+    rows: list[list[str | float | None]] = []
+    for test, cells, _ in places(records):
+        for label in _ranked(records, cells):
+            own = {_place(c): c for c in cells.values() if c.label == label}
+            gaps = {_place(d): d for d in records.robust_differences if (d.label, d.test) == (label, test)}
+            loss = next((run.loss for (name, _), run in records.runs.items() if name == label), "")
+            for place in dict.fromkeys([*own, *gaps]):
+                metric, name, level, at = place
+                cell, gap = own.get(place), gaps.get(place)
+                about = records.study.corruptions.get(name, {})
+                amounts = about.get("levels", [])
+                amount = amounts[level - 1] if level and level <= len(amounts) else None
+                row_ = [label, loss, test, metric, at, name or "clean", level, amount, about.get("unit")]
+                row_ += _fields(cell, ("status", "value", "low", "high", "spread", "seeds", "pairs"))
+                row_ += _fields(gap, ("baseline", "value", "low", "high", "p", "p_holm"))
+                rows.append([*row_, None if gap is None else answer.verdict(gap)])
+    return [list(LISTED), *rows] if rows else []
+
+
+def _place(record: Cell | Difference) -> tuple[str, str, int | None, float | None]:
+    return record.metric, record.corruption, record.level, record.at
+
+
+def _fields(record: Cell | Difference | None, names: Iterable[str]) -> list[str | float | None]:
+    return [None if record is None else getattr(record, name) for name in names]

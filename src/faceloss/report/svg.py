@@ -97,6 +97,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def small_multiples(figure: "Figure", count: int, columns: int, *, sharex: bool = False, sharey: bool = False) -> Any:
+    """An array of axes [lines,columns] for ``count`` panels, ``columns`` a line; what is left of the last is empty."""
+    grid = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=sharex, sharey=sharey)
+    for axes in grid.flat[count:]:
+        axes.set_axis_off()
+    return grid
+
+
 @contextmanager
 def _settings(name: str) -> Iterator[None]:
     import matplotlib

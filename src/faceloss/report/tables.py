@@ -54,6 +54,23 @@ def measure(cell: Cell | None, decimals: int, otherwise: str, *, group: bool = F
     return tag("td", number(cell.value, decimals), spread, tag("small", limits) if limits else None, class_=class_)
 
 
+def written(cell: Cell | None, decimals: int, otherwise: str) -> str:
+    """What :func:`measure` shows, as one line of text."""
+    if cell is None:
+        return otherwise
+    if not cell.measured or cell.value is None:
+        return "not measurable"
+    spread = f" ± {number(cell.spread, decimals)}" if cell.spread is not None else ""
+    return f"{number(cell.value, decimals)}{spread} {interval(cell.low, cell.high, decimals)}".rstrip()
+
+
+def written_difference(row_: Difference | None, decimals: int) -> str:
+    """A difference with its interval as one line of text; "" where there is none."""
+    if row_ is None or row_.value is None or answer.verdict(row_) == "diverged":
+        return ""
+    return f"{signed(row_.value, decimals)} {interval(row_.low, row_.high, decimals, sign=True)}"
+
+
 def difference(row_: Difference | None, decimals: int, records: Records, label: str) -> Safe:
     """Difference to the baseline, its interval, and the verdict."""
     if label == records.baseline:

@@ -9,7 +9,7 @@ from faceloss.report import searched
 from faceloss.report.kinds_of_training import Search
 from faceloss.report.records import Records
 from faceloss.report.searched import MOST_COORDINATES, NATS, Coordinate, pieces, ranks
-from faceloss.report.svg import COLORS, INK, MUTED, PAPER, REST
+from faceloss.report.svg import COLORS, INK, MUTED, PAPER, REST, small_multiples
 from faceloss.report.words import short
 
 if TYPE_CHECKING:
@@ -244,9 +244,7 @@ def rewards(records: Records, labels: Sequence[str]) -> Drawing:
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 
-        panels = figure.subplots(lines, columns, squeeze=False)
-        for axes in panels.flat[len(labels) :]:
-            axes.set_axis_off()
+        panels = small_multiples(figure, len(labels), columns)
         for axes, label in zip(panels.flat, labels, strict=False):
             seeds = dict(list(searched.courses(records, label).items())[:MOST_SEEDS])
             for i, epochs in reversed(list(enumerate(seeds.values()))):

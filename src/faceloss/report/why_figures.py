@@ -10,7 +10,7 @@ from faceloss.report.charts import MOST, look, power_ticks, shown
 from faceloss.report.curves import legend
 from faceloss.report.det import COLORED, COLUMNS, of_families
 from faceloss.report.kinds import Epoch
-from faceloss.report.svg import INK, MUTED, PAPER, REST, styles
+from faceloss.report.svg import INK, MUTED, PAPER, REST, small_multiples, styles
 from faceloss.report.why_numbers import Array, Entry, View
 from faceloss.report.words import short
 
@@ -108,9 +108,7 @@ def families(seen: View, kind: str) -> Drawing | None:
     lines, top = -(-len(panels) // COLUMNS), _top([solid, dashed]) if kind == "weights" else None
 
     def draw(figure: "Figure") -> None:
-        grid = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_axis_off()
+        grid = small_multiples(figure, len(panels), COLUMNS, sharex=True, sharey=True)
         for i, (axes, (name, some)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
             named = [*some[:COLORED], seen.baseline]
             style = styles(named, seen.baseline, [*some, seen.baseline])
@@ -154,9 +152,7 @@ def course(seen: View) -> Drawing | None:
     style = look(seen.records)
 
     def draw(figure: "Figure") -> None:
-        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-        for axes in panels.flat[len(drawn) :]:
-            axes.set_axis_off()
+        panels = small_multiples(figure, len(drawn), columns, sharex=True, sharey=True)
         for i, (axes, label) in enumerate(zip(panels.flat, drawn, strict=False)):
             known = sorted({e.epoch for e in by_label[label]})
             chosen = sorted({known[round(k * (len(known) - 1) / (MOMENTS - 1))] for k in range(MOMENTS)})
@@ -272,9 +268,7 @@ def factors(seen: View) -> Drawing | None:
     style = look(seen.records)
 
     def draw(figure: "Figure") -> None:
-        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-        for axes in panels.flat[len(found) :]:
-            axes.set_axis_off()
+        panels = small_multiples(figure, len(found), columns, sharex=True, sharey=True)
         for axes, (label, some) in zip(panels.flat, found.items(), strict=False):
             color = style[label].color if style[label].color != REST else INK
             axes.set_yscale("log")

@@ -1,7 +1,6 @@
 """Epochs over a set of faces: which images, in which order, how augmented; all keyed by (seed, epoch, index)."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from faceloss.data.augment import Augmentation
 from faceloss.data.batches import (
@@ -14,7 +13,7 @@ from faceloss.data.encoded import shards_of
 from faceloss.data.faces import Faces
 from faceloss.errors import BadInput
 from faceloss.train.loop import Index, Pixels
-from faceloss.train.settings import Recipe
+from faceloss.train.settings import Batches, Recipe, identity_balanced
 
 
 @dataclass
@@ -24,23 +23,23 @@ class FaceEpochs:
     faces: Faces
     recipe: Recipe
     seed: int
-    kind: Literal["shuffled", "identity-balanced", "group-balanced", "identity- and group-balanced"]
+    kind: Batches
     _augmentation: tuple[int, Augmentation] | None = field(default=None, init=False)  # of the epoch last asked for
 
     def batches(self, epoch: int) -> list[Index]:
         """Index arrays, one a batch."""
-        if self.kind == "shuffled" and self.recipe.shard_window:
+        if identity_balanced(self.kind):
+            people, images = self.recipe.identities_per_batch, self.recipe.images_per_identity
+            groups = self.faces.groups if self.kind == "identity- and group-balanced" else None
+            return identity_balanced_batches(self.faces.labels, people, images, self.seed, epoch, groups)
+        if self.kind == "group-balanced":
+            return group_balanced_batches(self.faces.groups, self.recipe.batch, self.seed, epoch)
+        if self.recipe.shard_window:
             shards, window = shards_of(self.faces), self.recipe.shard_window
             if shards is None:
                 raise BadInput("shard_window is of faces that are streamed from shards; leave it out.")
             return windowed_batches(shards, window, self.recipe.batch, self.seed, epoch)
-        if self.kind == "shuffled":
-            return shuffled_batches(len(self.faces.labels), self.recipe.batch, self.seed, epoch)
-        if self.kind == "group-balanced":
-            return group_balanced_batches(self.faces.groups, self.recipe.batch, self.seed, epoch)
-        people, images = self.recipe.identities_per_batch, self.recipe.images_per_identity
-        groups = self.faces.groups if self.kind == "identity- and group-balanced" else None
-        return identity_balanced_batches(self.faces.labels, people, images, self.seed, epoch, groups)
+        return shuffled_batches(len(self.faces.labels), self.recipe.batch, self.seed, epoch)
 
     def images(self, epoch: int, index: Index) -> Pixels:
         """Augmented crops [B,H,W,3] uint8."""

@@ -8,6 +8,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
+# How batches are composed. A loss wants one of the first two; a comparison with balance has the others too.
+Batches = Literal["shuffled", "identity-balanced", "group-balanced", "identity- and group-balanced"]
+
+
+def identity_balanced(batches: Batches) -> bool:
+    """Whether each batch is of P identities with K images each, be the identities balanced by group or not."""
+    return batches in ("identity-balanced", "identity- and group-balanced")
+
 
 class Frozen(BaseModel):
     """A value that cannot be changed and refuses a key it does not know."""

@@ -19,7 +19,8 @@ from faceloss.compare.engines.session import (
 )
 from faceloss.compare.engines.work import Outcome
 from faceloss.compare.prepare import Bench
-from faceloss.compare.study import Run, candidates
+from faceloss.compare.run import policy_of
+from faceloss.compare.study import Run
 from faceloss.errors import BadInput, CouldNotFinish
 
 LOSSES = 3  # workers that a run may cost in a row without getting further
@@ -73,7 +74,7 @@ def drive(
     """
     waiting, running = deque(todo), dict[tuple[str, int], tuple[Run, Job]]()
     losses: dict[str, Losses] = {}
-    widths = {run.id: candidates(run) for run in todo}  # once: it reads the file of the loss
+    widths = {run.id: policy_of(run).width for run in todo}  # once: it reads the file of the loss
     given_up: list[str] = []
     asked: list[float] = []  # when a signal asked to stop
     wrong: Outcome | None = None
