@@ -1,10 +1,12 @@
 """The search inside a run: what goes on is what was rewarded, whoever worked on it and however often it was stopped."""
 
+import errno
 import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,6 +149,7 @@ def test_stopped_again_and_again_it_ends_the_same(searched: tuple[Run, Path], be
 KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 sys.path.insert(0, sys.argv[2])
 import test_search as t
 from faceloss.compare.prepare import prepare
@@ -331,3 +334,24 @@ def test_a_comparison_replays_and_trains_longer(tmp_path: Path) -> None:
     replays = [run for run in (tmp_path / "runs" / "runs").iterdir() if "replay" in run.name]
     assert len(replays) == 2
     assert not any((run / "search.json").exists() for run in replays)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE])
+def test_what_is_gone_when_it_is_read_ends_the_search_but_not_a_helper(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have decided on it and deleted it; over a network that is a stale file handle."""
+
+    def gone(*_: object) -> None:
+        raise OSError(number, "gone")
+
+    monkeypatch.setattr(searching, "_epoch", gone)
+    about = SimpleNamespace(folder=tmp_path, study=STUDY, build=lambda: "not trained")
+    ended = iter([False, False, True])
+    assert searching.search(about, lambda: next(ended)) == "not trained"  # type: ignore[arg-type, comparison-overlap]
+    assert next(ended, None) is None
+    with pytest.raises(CouldNotFinish, match="a candidate's checkpoint is gone"):
+        searching.search(about)  # type: ignore[arg-type]
+    number = errno.EIO
+    with pytest.raises(OSError, match="gone"):
+        searching.search(about, lambda: False)  # type: ignore[arg-type]
