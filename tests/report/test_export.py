@@ -136,10 +136,39 @@ def test_the_verb_writes_what_was_asked_for(tmp_path, save, make_study):
     folder = save(tmp_path, make_study(labels=["softmax"], seeds=(0,), epochs=1).records())
     done = CliRunner().invoke(report, [str(folder), "--format", "latex", "--format", "csv"], catch_exceptions=False)
     assert done.exit_code == 0
-    names = ["report.html", "report.tex", "report-cost.tex", "report.csv", "report-cost.csv"]
+    names = ["report.html", "report.tex", "report-cost.tex", "report.csv", "report-cost.csv", "report-curves.csv"]
     assert [line.rsplit("/", 1)[1] for line in done.output.split()] == names
     assert not (folder / "report.md").exists()
     bad = CliRunner().invoke(report, [str(folder), "--format", "word"])
     assert bad.exit_code == 2
     with pytest.raises(BadInput, match=r"There is no format named 'word'. Known: csv, markdown, latex\."):
         write_tables(folder, "word")
+
+
+def test_curves_are_a_line_a_point_and_csv_alone(tmp_path, save, make_study):
+    rows = make_study(labels=["softmax", "cosface"], seeds=(0, 1), epochs=1).records()
+    curve = {"kind": "curve", "label": "softmax", "loss": "softmax", "run": "r", "seed": 1, "test": "LFW"}
+    rows = [row for row in rows if row["kind"] not in ("curve", "open set")] + [
+        curve | {"name": "det", "far": [0.1, 0.01], "frr": [0.2, 0.3], "low": [0.1, None], "high": [0.4, None]},
+        curve | {"name": "cmc", "rank": [1, 5], "rate": [0.5, 0.75]},
+        curve | {"name": "scores", "edges": [-1, 0, 1], "genuine": [0.25, 0.75], "impostor": [0.9, 0.1]},
+        curve | {"kind": "open set", "gallery": 100, "fpir": [0.5], "fnir": [0.125], "extrapolated_from": 10},
+    ]
+    written = {path.name: path for path in write_tables(save(tmp_path, rows), "csv")}
+    header, *found = list(csv.reader(StringIO(written["report-curves.csv"].read_text())))
+    assert header == ["curve", "test", "label", "seed", "gallery", "extrapolated_from", "x", "y", "low", "high"]
+    where = ["LFW", "softmax", "1"]
+    assert found == [
+        ["det", *where, "", "", "0.1", "0.2", "0.1", "0.4"],
+        ["det", *where, "", "", "0.01", "0.3", "", ""],
+        ["cmc", *where, "", "", "1", "0.5", "", ""],
+        ["cmc", *where, "", "", "5", "0.75", "", ""],
+        ["genuine scores", *where, "", "", "-1.0", "0.25", "", ""],
+        ["genuine scores", *where, "", "", "0.0", "0.75", "", ""],
+        ["impostor scores", *where, "", "", "-1.0", "0.9", "", ""],
+        ["impostor scores", *where, "", "", "0.0", "0.1", "", ""],
+        ["open set", *where, "100", "10", "0.5", "0.125", "", ""],
+    ]
+    assert not [path for path in write_tables(tmp_path, "latex") if "curves" in path.name]
+    save(tmp_path, [row for row in rows if row["kind"] not in ("curve", "open set")])
+    assert not [path for path in write_tables(tmp_path, "csv") if "curves" in path.name]

@@ -13,7 +13,7 @@ from faceloss.cli.options import faces_option
 @click.option(
     "--format", "formats", multiple=True, type=click.Choice(["csv", "markdown", "latex"]),
     help="Also write the results as RUNS/report.csv (every number), .md or .tex (the tables), and beside it "
-    "report-robustness, report-why and report-cost where the records have them; may be repeated.",
+    "report-robustness, report-why, report-cost and report-curves.csv where the records have them; may be repeated.",
 )  # fmt: skip
 @faces_option
 @click.option(

@@ -50,9 +50,10 @@ def write_figure(records: Path, path: Path) -> Path:
 def write_tables(runs: Path, name: str) -> list[Path]:
     """Write the tables beside the page: of results ``RUNS/report.csv``, ``.md`` or ``.tex``, then those of sections.
 
-    These are ``report-robustness.*`` (FNMR under corruptions), ``report-why.*`` and ``report-cost.*``; groups and open
-    sets are in the first. ``name`` is that of a format: "csv" (every number, unrounded; of costs a line a run),
-    "markdown" or "latex" (as on the page; the latter with booktabs). A section without numbers has no file, and one
+    These are ``report-robustness.*`` (FNMR under corruptions), ``report-why.*``, ``report-cost.*`` and, as CSV alone,
+    ``report-curves.csv`` (DET, CMC, open set, scores: a line a point); rates of groups and open sets are in the first.
+    ``name`` is that of a format: "csv" (every number, unrounded; of costs a line a run), "markdown" or "latex" (as on
+    the page; the latter with booktabs). A section without numbers has no file, and one
     that is there from before goes. Raises BadInput for another format and for records that cannot be used.
     """
     from faceloss.errors import unknown

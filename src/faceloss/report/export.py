@@ -148,6 +148,33 @@ def cost_table(records: Records, name: str) -> str:
     return _lines(cost_section.listing(records)) if name == "csv" else _tables([("", cost_section.grid(records))], name)
 
 
+def curve_table(records: Records, name: str) -> str:
+    """The curves of every run as "csv", a line a point; "" in formats for print, where they are figures.
+
+    x and y are FAR and FRR of "det", rank and share of probes of "cmc", FPIR and FNIR of "open set" in a ``gallery``,
+    the left edge of a bin and its density of "genuine scores" and "impostor scores".
+    """
+    if name != "csv":
+        return ""
+    rows: list[Sequence[str | float | None]] = [
+        ("curve", "test", "label", "seed", "gallery", "extrapolated_from", "x", "y", "low", "high")
+    ]
+    for curve in records.curves:
+        nothing = [None] * len(curve.far)
+        found = {
+            "det": zip(curve.far, curve.frr, curve.low or nothing, curve.high or nothing, strict=False),
+            "cmc": ((rank, rate, None, None) for rank, rate in zip(curve.rank, curve.rate, strict=False)),
+            "genuine scores": ((x, y, None, None) for x, y in zip(curve.edges, curve.genuine, strict=False)),
+            "impostor scores": ((x, y, None, None) for x, y in zip(curve.edges, curve.impostor, strict=False)),
+        }
+        for kind, points in found.items():
+            rows += [(kind, curve.test, curve.label, curve.seed, None, None, *point) for point in points]
+    for one in records.open_sets:
+        head = ("open set", one.test, one.label, one.seed, one.gallery, one.extrapolated_from)
+        rows += [(*head, x, y, None, None) for x, y in zip(one.fpir, one.fnir, strict=False)]
+    return _lines(rows) if len(rows) > 1 else ""
+
+
 def _lines(rows: Raw) -> str:
     """Rows of CSV; an empty field where there is no value."""
     out = StringIO()
@@ -165,6 +192,7 @@ SECTIONS: dict[str, Callable[[Records, str], str]] = {  # by the end of the file
     "robustness": robustness_table,
     "why": why_table,
     "cost": cost_table,
+    "curves": curve_table,
 }
 FORMATS: dict[str, tuple[str, Callable[[Records], str]]] = {  # suffix of the file, and what is in it
     "csv": ("csv", comma_separated),
