@@ -1,38 +1,21 @@
-"""Handing out runs, without training: who is asked again, who is given up, and what a worker refuses."""
+"""Handing out runs, without training: who is asked again, who is given up, and what the board says."""
 
-import errno
-import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-from faceloss import files
-from faceloss.compare import search_log
 from faceloss.compare.engines import drive as driving
-from faceloss.compare.engines import work as working
 from faceloss.compare.engines.board import Board
 from faceloss.compare.engines.drive import NotNow, drive
-from faceloss.compare.engines.session import (
-    close_session,
-    open_session,
-    read_progress,
-    same_numerics,
-    session,
-    versions,
-    write_progress,
-)
-from faceloss.compare.engines.work import Outcome, work
+from faceloss.compare.engines.session import session, write_progress
+from faceloss.compare.engines.work import Outcome
 from faceloss.compare.prepare import Bench, prepare
 from faceloss.compare.study import Competitor, Run, Study
 from faceloss.errors import BadInput, CouldNotFinish
-from faceloss.files import write_atomically
-from faceloss.lock import InUse, locked
 from faceloss.progress import Progress
-from faceloss.train import checkpoint
 from faceloss.train.settings import Recipe
 
 RUNS = [Run(f"id{seed}", Competitor("softmax", "softmax", {}, "shuffled"), seed) for seed in range(4)]
@@ -258,155 +241,6 @@ def test_a_result_that_is_not_here_means_that_the_folder_is_not_shared(
 
     with pytest.raises(CouldNotFinish, match="on a disk that all machines share"):
         hand_out(bench, tmp_path, script)
-
-
-@pytest.fixture
-def opened(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
-    """A runs folder with a session, and its token."""
-    monkeypatch.setattr(working, "EVERY", 0.0)
-    (tmp_path / "study.json").write_text(STUDY.model_dump_json())
-    return tmp_path, open_session(tmp_path, bench)
-
-
-def alter(out: Path, **facts: object) -> None:
-    (out / "session.json").write_text(json.dumps(session(out) | facts))
-
-
-def test_a_worker_says_that_it_does_not_see_the_runs_folder(opened: tuple[Path, str], tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    for out in (elsewhere, tmp_path / "missing"):
-        found = work(RUNS[0], out, "token")
-        assert found.kind == "bad input"
-        assert f"does not see {out / 'study.json'}; the runs folder must be on a disk that all machines share" in (
-            found.text
-        )
-
-
-def test_a_worker_of_a_session_that_is_over_does_nothing(opened: tuple[Path, str]) -> None:
-    out, token = opened
-    assert work(RUNS[0], out, "another").kind == "stopped"
-    close_session(out)
-    assert work(RUNS[0], out, token).kind == "stopped"
-    assert not (out / "runs").exists()
-
-
-def test_a_worker_with_other_versions_or_other_faces_refuses(opened: tuple[Path, str]) -> None:
-    out, token = opened
-    alter(out, versions=versions() | {"torch": "1.0"}, host="login")
-    found = work(RUNS[0], out, token)
-    assert found.kind == "could not finish"
-    assert "torch 1.0" in found.text
-    assert found.text.startswith(f"{os.uname().nodename}: ")
-    alter(out, versions=versions(), digests=["other"])
-    found = work(RUNS[0], out, token)
-    assert found.kind == "bad input"
-    assert "give every machine the same images" in found.text
-
-
-def test_a_run_in_use_is_lost_to_this_worker_only(opened: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    out, token = opened
-
-    def busy(*_: object, **__: object) -> str:
-        raise InUse("in use")
-
-    monkeypatch.setattr(working, "execute", busy)
-    assert work(RUNS[0], out, token) == Outcome("lost", "in use")
-
-
-def test_an_error_in_a_worker_comes_with_its_traceback(
-    opened: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, token = opened
-    monkeypatch.setattr(working, "execute", lambda *_, **__: 1 / 0)
-    found = work(RUNS[0], out, token)
-    assert found.kind == "error"
-    assert "ZeroDivisionError" in found.text
-
-
-def test_progress_is_that_of_the_session(tmp_path: Path) -> None:
-    assert read_progress(tmp_path, "mine") is None
-    write_progress(tmp_path, "mine", {"step": 3})
-    assert (read_progress(tmp_path, "mine") or {})["step"] == 3
-    assert read_progress(tmp_path, "another") is None
-
-
-def test_every_machine_of_a_study_computes_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    fp32, bf16 = (
-        STUDY.model_copy(update={"recipe": STUDY.recipe.model_copy(update={"precision": precision})})
-        for precision in ("fp32", "bf16")
-    )
-    same_numerics(fp32, tmp_path)
-    same_numerics(fp32, tmp_path)
-    with pytest.raises(CouldNotFinish, match=r"computes in fp32 on cpu, but .* would in bf16 on cpu"):
-        same_numerics(bf16, tmp_path)
-    (tmp_path / "numerics.json").write_text("")  # whoever was first died while writing
-    same_numerics(bf16, tmp_path)
-    with pytest.raises(CouldNotFinish):
-        same_numerics(fp32, tmp_path)
-
-
-def test_who_gets_a_lock_sees_what_the_holder_before_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over NFS, that a file is not there is remembered for a minute, unless its folder is looked into again."""
-    done: list[str] = []
-    flock, listdir = fcntl.flock, os.listdir
-    monkeypatch.setattr(fcntl, "flock", lambda *words: (done.append("locked"), flock(*words)))
-    monkeypatch.setattr(os, "listdir", lambda path: (done.append(f"looked into {path}"), listdir(path))[1])
-    with locked(tmp_path):
-        assert done == ["locked", f"looked into {tmp_path}"]
-
-
-def test_a_file_that_is_replaced_on_another_machine_is_opened_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_atomically(tmp_path / "session.json", b'{"token": "new"}')
-    write_atomically(tmp_path / "search.json", b'{"epochs": [1], "policy": null}')
-    write_atomically(tmp_path / "outside.json", b'{"files": {"/etc/passwd": ""}, "facts": {}}')
-    whole = Path.read_bytes
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    stale = [errno.ESTALE] * 8
-
-    def read(path: Path) -> bytes:
-        if stale:
-            raise OSError(stale.pop(), "Stale file handle")
-        return whole(path)
-
-    monkeypatch.setattr(Path, "read_bytes", read)
-    assert session(tmp_path) == {"token": "new"}
-    stale.append(errno.ESTALE)
-    assert search_log.read(tmp_path)["epochs"] == [1]
-    stale.append(errno.ESTALE)
-    with pytest.raises(CouldNotFinish, match="it names files elsewhere"):  # read, then refused
-        checkpoint.load(tmp_path, "outside")
-    stale.append(errno.EIO)
-    with pytest.raises(OSError, match="Stale file handle"):
-        session(tmp_path)
-    stale += [errno.ESTALE] * 8
-    monkeypatch.setattr(files, "STALE", 0.0)
-    with pytest.raises(OSError, match="Stale file handle"):
-        session(tmp_path)
-
-
-def test_machines_that_write_one_file_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Process numbers repeat across machines, and are small and few in containers."""
-    asides: list[str] = []
-    replace = os.replace
-    monkeypatch.setattr(os, "getpid", lambda: 1)
-    monkeypatch.setattr(os, "replace", lambda old, new: (asides.append(str(old)), replace(old, new)))
-    for _ in range(2):
-        write_atomically(tmp_path / "numerics.json", b"{}")
-    assert len(set(asides)) == 2
-    assert os.listdir(tmp_path) == ["numerics.json"]
-
-
-def test_a_file_system_without_locks_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", none)
-    with pytest.raises(CouldNotFinish, match="file system without locks"), locked(tmp_path):
-        pass
 
 
 def test_the_board_counts_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:

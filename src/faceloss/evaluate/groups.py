@@ -17,7 +17,7 @@ adjustment over the groups.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from faceloss.errors import BadInput
 from faceloss.evaluate.cells import MEASURED, NOT_MEASURABLE, Progress, Unit, codes, unit
@@ -84,11 +84,7 @@ def judge_groups(
             no direction.
     """
     e = unit(embeddings)
-    names = np.asarray(groups)
-    if names.shape != (len(e),) or names.dtype.kind != "U":
-        raise BadInput(
-            f"The groups have shape {names.shape} and type {names.dtype}; give one text for each of {len(e)}."
-        )
+    names = checked_groups(groups, len(e))
     known = names != ""
     if len(np.asarray(identities)) != len(e):
         raise BadInput(f"{len(np.asarray(identities))} identities were given for {len(e)} images; give one for each.")
@@ -101,6 +97,16 @@ def judge_groups(
         raise BadInput(f"All {len(e)} images belong to one identity; at least two are needed.")
     note = f"{np.count_nonzero(~known)} images without a group left out" if not known.all() else ""
     return rates_of(e, count_pairs(code, subjects, group, len(found)), subjects, found, far, note, progress)
+
+
+def checked_groups(groups: ArrayLike, images: int) -> NDArray[np.str_]:
+    """The name of the group of each of ``images`` images; else refused."""
+    names = np.asarray(groups)
+    if names.shape != (images,) or names.dtype.kind != "U":
+        raise BadInput(
+            f"The groups have shape {names.shape} and type {names.dtype}; give one text for each of {images}."
+        )
+    return names
 
 
 def rates_of(

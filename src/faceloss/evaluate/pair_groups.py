@@ -19,7 +19,7 @@ from faceloss.evaluate.cells import (
     pair_subjects,
     unit,
 )
-from faceloss.evaluate.groups import ACCURACY, MOST_GROUPS, GroupRate, compared, missing_rate, rates_of
+from faceloss.evaluate.groups import ACCURACY, MOST_GROUPS, GroupRate, checked_groups, compared, missing_rate, rates_of
 from faceloss.evaluate.metrics import Ints, ten_folds
 from faceloss.evaluate.pairing import Listed
 from faceloss.evaluate.protocols import checked_pairs, few_pairs, judge_pairs
@@ -44,12 +44,9 @@ def judge_pairs_by_group(
     the mean of the groups' accuracies, "lowest accuracy" with the group in its note, and "spread", the standard
     deviation over groups (n - 1), which has no interval. No subject is in two groups.
     """
-    e, names = unit(embeddings), np.asarray(groups)
+    e = unit(embeddings)
+    names = checked_groups(groups, len(e))
     a, b, flags = np.asarray(first), np.asarray(second), np.asarray(same)
-    if names.shape != e.shape[:1] or names.dtype.kind != "U":
-        raise BadInput(
-            f"The groups have shape {names.shape} and type {names.dtype}; give one text for each of {len(e)}."
-        )
     if a.ndim != 1 or a.shape != b.shape or not a.size or min(a.min(), b.min()) < 0 or max(a.max(), b.max()) >= len(e):
         raise BadInput(f"Pairs must be two rows of the embeddings each, 0 to {len(e) - 1}.")
     if np.any(names[a] != names[b]):
@@ -122,11 +119,8 @@ def judge_pair_groups(
     Raises:
         BadInput: fewer than two groups with a pair, more than 32; pairs that cannot be meant; no direction.
     """
-    e, names = unit(embeddings), np.asarray(groups)
-    if names.shape != e.shape[:1] or names.dtype.kind != "U":
-        raise BadInput(
-            f"The groups have shape {names.shape} and type {names.dtype}; give one text for each of {len(e)}."
-        )
+    e = unit(embeddings)
+    names = checked_groups(groups, len(e))
     a, b, flags = checked_pairs(len(e), first, second, same)
     known = (names[a] != "") & (names[b] != "")
     folds = None if fold is None else np.asarray(fold)[known]

@@ -10,7 +10,7 @@ from io import StringIO
 
 from faceloss.report import answer, cost_section, groups, robustness, searched, tables, why
 from faceloss.report.records import Records
-from faceloss.report.words import digits, number, place
+from faceloss.report.words import breakable, digits, number, place
 
 Rows = Sequence[Sequence[str]]  # the first one holds the names of the columns
 Raw = Sequence[Sequence[str | float | None]]
@@ -37,7 +37,7 @@ def grid(records: Records) -> Rows:
         absent = tables.absent(records, label)
         cells = [tables.written(tables.answer_or_refusal(records, label, k), decimals[k], absent) for k in keys]
         rows.append([label, difference, verdict, tables.status(records, label), *times, *cells])
-    return [[text.replace("\u00a0", " ") for text in row] for row in rows]
+    return breakable(rows)
 
 
 def grids(records: Records) -> list[tuple[str, Rows, int]]:

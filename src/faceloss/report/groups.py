@@ -8,7 +8,7 @@ from faceloss.report.kinds import Group, GroupDifference
 from faceloss.report.markup import Child, Safe, head, numeric, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.tables import verdict_chip
-from faceloss.report.words import count, digits, interval, listed, number, plural, power, signed
+from faceloss.report.words import breakable, count, digits, interval, listed, number, plural, power, signed
 
 RATES = {"fnmr": "FNMR", "fmr": "FMR", "accuracy": "accuracy"}
 MEANING = {
@@ -303,4 +303,4 @@ def grid(records: Records, place: Place) -> list[list[str]]:
             gap = place.gaps.get((label, f"{metric} gap", "", ""))
             words = answer.shown_verdict(gap.verdict, gap.seeds) if gap else "not compared"
             line.append("baseline" if label == records.baseline else words)
-    return [[text.replace("\u00a0", " ") for text in line] for line in [header, *body]]
+    return breakable([header, *body])

@@ -13,7 +13,7 @@ from faceloss.report.markup import Child, Safe, head, numeric, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.svg import inline, small_multiples
 from faceloss.report.tables import absent, difference, measure, verdict_chip, written, written_difference
-from faceloss.report.words import digits, listed, power, short
+from faceloss.report.words import breakable, digits, listed, power, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -221,7 +221,7 @@ def grids(records: Records) -> list[tuple[str, list[list[str]]]]:
                 said += [written_difference(gap, decimals), "baseline" if label == records.baseline else words]
             rows.append([label, *texts[:2], *said, *texts[2:]])
         title = f"{test}: {_metric(next(iter(cells.values())))}"
-        found.append((title, [[text.replace("\u00a0", " ") for text in row_] for row_ in rows]))
+        found.append((title, breakable(rows)))
     return found
 
 

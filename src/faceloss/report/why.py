@@ -9,7 +9,7 @@ from faceloss.report.markup import Child, Safe, head, row, table, tag
 from faceloss.report.records import Records
 from faceloss.report.svg import inline
 from faceloss.report.why_numbers import COLUMNS, GRADIENT, NORMS, TEST, TRAINING, Column, Entry, View
-from faceloss.report.words import listed, number, plural, power
+from faceloss.report.words import breakable, listed, number, plural, power
 
 Progress = Callable[[str, int, int], None]
 
@@ -76,8 +76,8 @@ def grid(records: Records, *, raw: bool = False) -> list[list[str]]:
     rows = []
     for label in seen.labels:
         cells = [" ".join(filter(None, numbers.written(c.cell(seen, label), c.decimals))) for c in found]
-        rows.append([label, *(text.replace("\u00a0", " ") for text in cells)])
-    return [["Loss", *(c.name for c in found)], *rows]
+        rows.append([label, *cells])
+    return breakable([["Loss", *(c.name for c in found)], *rows])
 
 
 def _table(seen: View, part: str, note: str = "") -> list[Child]:

@@ -38,6 +38,11 @@ def interval(low: float | None, high: float | None, decimals: int, *, sign: bool
     return f"[{show(low, decimals)},\u00a0{show(high, decimals)}]"  # never broken over two lines
 
 
+def breakable(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    """The texts of a table for other places than a page, with ordinary spaces."""
+    return [[text.replace("\u00a0", " ") for text in row] for row in rows]
+
+
 def power(far: float) -> str:
     """A false accept rate in the field's spelling.
 
